@@ -1,0 +1,30 @@
+"""What a dataset source is: a class with options, parts that are acquired one job each, and a conversion.
+
+Building the DAG imports these modules to ask for the parts: import heavy libraries inside the methods.
+"""
+
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from priorbench.config import Strict
+from priorbench.frames import Frames
+
+
+class Source(Protocol):
+    """A registered dataset source, made from its validated options."""
+
+    Options: ClassVar[type[Strict]]
+
+    def __init__(self, options: Strict) -> None: ...
+
+    def parts(self) -> list[str]:
+        """Names (fit for file names) of the parts that are generated or fetched by one job each."""
+        ...
+
+    def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
+        """Generate or fetch ``part`` and write it atomically to ``output`` (.npz, the source's own units)."""
+        ...
+
+    def convert(self, parts: dict[str, Path]) -> Frames:
+        """Read all acquired parts into frames (Å, eV, eV/Å, groups, molecules); forces are never changed."""
+        ...

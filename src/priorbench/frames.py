@@ -1,0 +1,108 @@
+"""The one dataset type on disk and in memory: labelled structures as flat arrays.
+
+Shapes: S structures, A atoms over all structures.  Units: Å, eV, eV/Å.  ``offsets[s]:offsets[s + 1]`` are the atoms
+of structure ``s``.  Structures with the same ``groups`` value are not independent (one trajectory, the beads of one
+path-integral frame) and never meet in two splits.  ``molecules`` numbers the intact molecules of each structure from
+0; atoms of none have -1 (see :mod:`priorbench.molecules`).
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorbench.errors import PriorbenchError
+from priorbench.io import sha256_json
+from priorbench.tensors import Arrays, read_tensors, write_tensors
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Labelled structures; see the module's docstring for shapes and units."""
+
+    positions: NDArray[np.float64]  # (A, 3) Å, as the source gives them (wrapped or not)
+    forces: NDArray[np.float64]  # (A, 3) eV/Å
+    energies: NDArray[np.float64]  # (S,) eV
+    cells: NDArray[np.float64]  # (S, 3, 3) Å, rows are the cell vectors
+    pbc: NDArray[np.bool_]  # (S, 3)
+    atomic_numbers: NDArray[np.int16]  # (A,)
+    offsets: NDArray[np.int64]  # (S + 1,)
+    groups: NDArray[np.int32]  # (S,)
+    subsystems: NDArray[np.int16]  # (S,) index into metadata["subsystems"]
+    molecules: NDArray[np.int32]  # (A,)
+    metadata: dict[str, Any] = field(default_factory=dict)  # source, licence, subsystems, provenance
+
+    def __len__(self) -> int:
+        return len(self.energies)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Atoms in each structure, (S,)."""
+        return np.diff(self.offsets)
+
+    def atoms_of(self, structure: int) -> slice:
+        """The slice of the atom arrays that belongs to ``structure``."""
+        return slice(int(self.offsets[structure]), int(self.offsets[structure + 1]))
+
+    def arrays(self) -> Arrays:
+        """The arrays by name, without the metadata."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metadata"}
+
+    def hash(self) -> str:
+        """SHA-256 over the content of every array, hexadecimal."""
+        import hashlib
+
+        digests = {
+            name: [str(a.dtype), list(a.shape), hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()]
+            for name, a in self.arrays().items()
+        }
+        return sha256_json(digests)
+
+    def validate(self, where: str) -> None:
+        """Raise :class:`PriorbenchError` naming ``where`` and the first structure that cannot be trained on."""
+        if len(self) == 0:
+            raise PriorbenchError(f"{where}: no structure is left after reading; check the source and its filters")
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.positions) or (self.sizes <= 0).any():
+            raise PriorbenchError(f"{where}: the structure offsets do not cover the atoms; the file is damaged")
+        owner = np.repeat(np.arange(len(self)), self.sizes)
+        checks = [
+            ("energy", ~np.isfinite(self.energies)),
+            ("cell", ~np.isfinite(self.cells).all(axis=(1, 2))),
+            ("position", _any_by_structure(~np.isfinite(self.positions).all(axis=1), owner, len(self))),
+            ("force", _any_by_structure(~np.isfinite(self.forces).all(axis=1), owner, len(self))),
+        ]
+        for quantity, bad in checks:
+            if bad.any():
+                raise PriorbenchError(
+                    f"{where}: structure {int(bad.argmax())} has a {quantity} that is missing or not finite; "
+                    "mend or remove it in the source"
+                )
+        outside = _any_by_structure((self.atomic_numbers < 1) | (self.atomic_numbers > 118), owner, len(self))
+        if outside.any():
+            raise PriorbenchError(f"{where}: structure {int(outside.argmax())} has an element outside the periodic table")
+        flat = self.pbc.all(axis=1) & (np.abs(np.linalg.det(self.cells)) < 1e-6)
+        if flat.any():
+            raise PriorbenchError(f"{where}: structure {int(flat.argmax())} is periodic in a cell of zero volume")
+
+    def save(self, path: Path) -> None:
+        """Write to a safetensors file, metadata with the content hash included."""
+        self.validate(str(path))
+        write_tensors(path, self.arrays(), {**self.metadata, "hash": self.hash()})
+
+    @classmethod
+    def load(cls, path: Path, verify: bool = False) -> "Frames":
+        """Read a file written by :meth:`save`; with ``verify`` the content hash is computed and compared."""
+        arrays, metadata = read_tensors(path)
+        expected = {f.name for f in fields(cls)} - {"metadata"}
+        if set(arrays) != expected:
+            raise PriorbenchError(f"{path}: not a frames file (arrays {sorted(arrays)})")
+        frames = cls(**arrays, metadata=metadata)
+        if verify and frames.hash() != metadata.get("hash"):
+            raise PriorbenchError(f"{path}: content does not match its hash; delete it and run again")
+        return frames
+
+
+def _any_by_structure(bad: NDArray[np.bool_], owner: NDArray[Any], count: int) -> NDArray[np.bool_]:
+    return np.bincount(owner[bad], minlength=count) > 0

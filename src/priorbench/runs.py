@@ -1,0 +1,75 @@
+"""Which runs an experiment consists of, and everything that determines each of them.
+
+A *spec* is a plain JSON object with all that a training run depends on besides its input files.  The workflow passes
+it on the command line, so that changing a configuration key reruns exactly the runs whose spec it changes, and its
+SHA-256 is the configuration hash in the results.
+"""
+
+from typing import Any
+
+from priorbench.config import Config, Training
+
+Spec = dict[str, Any]
+
+
+def dataset_spec(config: Config, dataset: str) -> Spec:
+    """What the frames of a dataset depend on."""
+    entry = config.datasets[dataset]
+    return {"name": dataset, "source": entry.source, "options": entry.options}
+
+
+def split_spec(config: Config, seed: int) -> Spec:
+    """What a split depends on besides the frames; one seed for all where the split is not resampled."""
+    options = config.split.model_dump()
+    resample = options.pop("resample")
+    return {**options, "seed": seed if resample else 0}
+
+
+def pretrain_spec(config: Config, dataset: str, backbone: str, pretraining: str, seed: int) -> Spec:
+    """What a pretraining run depends on besides its files."""
+    stage = config.pretraining[pretraining]
+    return {
+        "stage": "pretrain",
+        "strategy": pretraining,
+        **_common(config, dataset, backbone, seed),
+        "task": {"name": stage.task, **stage.options},
+        "training": stage.training_for(backbone).model_dump(),
+    }
+
+
+def finetune_spec(config: Config, dataset: str, backbone: str, strategy: str, seed: int) -> Spec:
+    """What a finetuning run depends on besides its files.
+
+    ``longer`` holds the training of the pretraining whose optimiser steps are added (longer: steps); for longer:
+    compute the FLOPs come from that pretraining's own record.
+    """
+    entry = config.strategies[strategy]
+    parent = entry.pretraining or entry.matching
+    return {
+        "stage": "finetune",
+        "strategy": strategy,
+        **_common(config, dataset, backbone, seed),
+        "role": entry.role,
+        "pretraining": entry.pretraining,
+        "pretraining_task": config.pretraining[entry.pretraining].task if entry.pretraining else None,
+        "longer": None
+        if entry.longer is None or parent is None
+        else {"by": entry.longer, "training": config.pretraining[parent].training_for(backbone).model_dump()},
+        "task": {"name": config.finetuning.task, **config.finetuning.options},
+        "training": _training(config, backbone).model_dump(),
+    }
+
+
+def _training(config: Config, backbone: str) -> Training:
+    return config.finetuning.training_for(backbone)
+
+
+def _common(config: Config, dataset: str, backbone: str, seed: int) -> Spec:
+    entry = config.backbones[backbone]
+    return {
+        "experiment": config.experiment,
+        "dataset": dataset,
+        "backbone": {"name": backbone, "architecture": entry.architecture, **entry.options},
+        "seed": seed,
+        "device": config.device,
+    }
