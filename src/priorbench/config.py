@@ -37,7 +37,8 @@ class Training(Strict):
         10.0, gt=0, description="largest 2-norm of the gradient, beyond which it is scaled down; null: never"
     )
     checkpoint: Literal["best", "last"] = Field(
-        "best", description="which epoch's weights are kept: the lowest validation loss (for energies and forces: force RMSE) or the last"
+        "best",
+        description="whose weights are kept: the epoch of the lowest validation loss (force RMSE in finetuning) or the last",
     )
 
 
@@ -95,7 +96,8 @@ class Strategy(Strict):
 
     pretraining: str | None = Field(None, description="entry of `pretraining` whose weights finetuning starts from")
     longer: Literal["steps", "compute"] | None = Field(
-        None, description="train from scratch for as many further optimiser steps (or counted FLOPs) as `matching` spends"
+        None,
+        description="train from scratch for as many further optimiser steps (or counted FLOPs) as `matching` spends",
     )
     matching: str | None = Field(None, description="entry of `pretraining` that a longer run is matched to")
 
@@ -155,7 +157,8 @@ class Config(Strict):
     evidence: Evidence = Field(default_factory=Evidence)
     device: Literal["cpu", "cuda"] = Field("cpu", description="where networks are trained")
     mirror: Path | None = Field(
-        None, description="folder tried before any download (its layout: <source>/<file>); PRIORBENCH_MIRROR overrides it"
+        None,
+        description="folder tried before any download (its layout: <source>/<file>); PRIORBENCH_MIRROR overrides it",
     )
 
     @field_validator("seeds")
@@ -170,7 +173,9 @@ class Config(Strict):
         """No comparison without scratch and a longer run that is matched to the very pretraining compared."""
         roles = [s.role for s in self.strategies.values()]
         if roles.count("scratch") != 1:
-            raise ValueError(f"strategies: exactly one plain scratch strategy is needed, found {roles.count('scratch')}")
+            raise ValueError(
+                f"strategies: exactly one plain scratch strategy is needed, found {roles.count('scratch')}"
+            )
         for name, strategy in self.strategies.items():
             for key in ("pretraining", "matching"):
                 parent = getattr(strategy, key)
@@ -191,7 +196,9 @@ class Config(Strict):
                 except ValidationError as error:
                     raise ValueError(f"{section}.per_backbone.{backbone}: {_first_line(error)}") from None
         if self.finetuning.task != "potential":
-            raise ValueError(f"finetuning.task: {self.finetuning.task!r} does not fit energies and forces; use potential")
+            raise ValueError(
+                f"finetuning.task: {self.finetuning.task!r} does not fit energies and forces; use potential"
+            )
         return self
 
     def longer_for(self, pretraining: str) -> list[str]:

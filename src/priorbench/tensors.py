@@ -22,7 +22,7 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapp
     The metadata is one JSON string under one key, because safetensors does not keep the order of several.
     """
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # keeps 0-d arrays 0-d
     with atomic_path(path) as temporary:
         save_file(contiguous, temporary, metadata={"priorbench": text})
 

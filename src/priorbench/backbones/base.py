@@ -1,0 +1,95 @@
+"""What a backbone is: a graph in, a scalar energy for each structure and a vector for each atom out.
+
+The vectors are forces while finetuning, directions to a removed hydrogen while masking, noise while denoising: one
+head serves all tasks, so that pretraining can be carried over whole.
+"""
+
+from typing import ClassVar, Literal, NamedTuple, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from priorbench.config import Strict
+from priorbench.graph import Graph
+
+Symmetry = Literal["permutation", "translation", "wrapping", "rotation", "inversion"]
+
+
+class Prediction(NamedTuple):
+    """Energies (G,) and vectors (N, 3) in the units of the scaled labels."""
+
+    energies: Tensor
+    vectors: Tensor
+
+
+class BackboneOptions(Strict):
+    """Options that every backbone has."""
+
+    cutoff: float = Field(gt=0, description="neighbour cutoff in Å; every periodic image within it counts")
+    layers: int = Field(ge=1, description="number of message-passing layers")
+    width: int = Field(ge=4, description="features of each atom and edge")
+
+
+class Backbone(nn.Module):
+    """Base of every registered network.
+
+    ``readout`` says how vectors come about: ``gradient`` (−∂E/∂r, energy-centric) or ``vector`` (a head of their own,
+    force-centric).  ``symmetries`` are those of the energy and vectors of this very instance; every one declared is
+    proven by the shared tests and every other one is shown to be broken.
+    """
+
+    Options: ClassVar[type[BackboneOptions]]
+    readout: ClassVar[Literal["gradient", "vector"]]
+
+    @property
+    def symmetries(self) -> frozenset[Symmetry]:
+        """Symmetries of this instance."""
+        raise NotImplementedError
+
+    @property
+    def conservative(self) -> bool:
+        """Whether the vectors are exactly the negative gradient of the energy."""
+        return False
+
+    @classmethod
+    def initialised(cls, options: BackboneOptions, seed: int) -> Self:
+        """A network whose initial weights depend on ``options`` and ``seed`` alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(options)
+
+
+class VectorBackbone(Backbone):
+    """Force-centric: energies and vectors come from heads of their own."""
+
+    readout = "vector"
+
+    def forward(self, graph: Graph) -> Prediction:
+        """Predict energies and vectors of a batch."""
+        raise NotImplementedError
+
+
+class GradientBackbone(Backbone):
+    """Energy-centric: vectors are −∂E/∂r of the energy, differentiable again while training."""
+
+    readout = "gradient"
+
+    @property
+    def conservative(self) -> bool:
+        """True unless a network cuts the gradient somewhere."""
+        return True
+
+    def energies(self, graph: Graph) -> Tensor:
+        """Energy of each structure, (G,)."""
+        raise NotImplementedError
+
+    def forward(self, graph: Graph) -> Prediction:
+        """Predict energies and −∂E/∂r of a batch."""
+        with torch.enable_grad():
+            positions = graph.positions.detach().requires_grad_(True)
+            energies = self.energies(graph.with_positions(positions))
+            (gradient,) = torch.autograd.grad(energies.sum(), positions, create_graph=self.training)
+        if not self.training:
+            energies = energies.detach()
+        return Prediction(energies, -gradient)

@@ -1,0 +1,106 @@
+"""EGNN: E(n)-equivariant graph network (arXiv 2102.09844, eqs. 3–6), energy-centric.
+
+Each layer passes messages m_ij = φ_e(h_i, h_j, d_ij), moves the coordinates by the mean over the neighbours of
+(r_i − r_j)/d_ij · φ_x(m_ij) and updates h_i with the sum of its messages.  The moved coordinates give the next layer's
+distances; the energy is a sum over atoms and forces are −∂E/∂r.  The released form detaches d_ij in the denominator
+from the gradient, which makes its forces differ slightly from the gradient of its energy: an option here.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from priorbench.backbones.base import BackboneOptions, GradientBackbone, Symmetry
+from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
+from priorbench.graph import Graph, edge_vectors, neighbour_counts, sum_over_atoms, sum_over_neighbours
+
+
+class EGNNOptions(BackboneOptions):
+    """Sizes and variants; at layers 5, width 128, cutoff 3.5 with released_* values it is the released network."""
+
+    cutoff: float = Field(3.5, gt=0, description="neighbour cutoff in Å; every periodic image within it counts")
+    layers: int = Field(5, ge=1, description="number of message-passing layers")
+    width: int = Field(128, ge=4, description="features of each atom and edge")
+    edge_features: Literal["radial-basis", "squared-distance"] = Field(
+        "radial-basis", description="what a message knows of the distance; squared-distance is the released form"
+    )
+    radial_functions: int = Field(8, ge=1, description="number of Bessel functions of radial-basis")
+    envelope: bool = Field(True, description="let messages vanish smoothly at the cutoff; the released form does not")
+    detach_distances: bool = Field(
+        False, description="keep the distance that normalises a coordinate move out of the gradient, as released"
+    )
+    element_rows: int = Field(119, ge=2, description="rows of the element table, by atomic number; 28 as released")
+    mask_rows: int = Field(2, ge=2, description="rows of the mask table; 28 as released, of which two are used")
+
+
+class EGNNLayer(nn.Module):
+    """One equivariant message-passing layer."""
+
+    def __init__(self, width: int, edge_width: int) -> None:
+        super().__init__()
+        self.edge_in = EdgeLinear(width, edge_width, width)
+        self.edge_out = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.coordinate = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1, bias=False))
+        nn.init.xavier_uniform_(self.coordinate[2].weight, gain=0.001)  # type: ignore[arg-type]
+        self.node = nn.Sequential(*mlp([2 * width, width, width], nn.SiLU))
+
+    def forward(
+        self, h: Tensor, r: Tensor, features: Tensor, directions: Tensor, weights: Tensor | None, graph: Graph
+    ) -> tuple[Tensor, Tensor]:
+        """h (N, F), r (N, 3), edge features (E, K), directions (E, 3), weights (E, 1) → new h and r."""
+        messages = self.edge_out(self.edge_in(h, features, graph))
+        if weights is not None:
+            messages = messages * weights
+        # directions point from i to j; coordinates move along r_i − r_j.
+        moves = sum_over_neighbours(-directions * self.coordinate(messages), graph) / neighbour_counts(graph)
+        h = h + self.node(torch.cat([h, sum_over_neighbours(messages, graph)], dim=1))
+        return h, r + moves
+
+
+class EGNN(GradientBackbone):
+    """Energy-centric EGNN."""
+
+    Options = EGNNOptions
+
+    def __init__(self, options: EGNNOptions) -> None:
+        super().__init__()
+        self.options = options
+        width = options.width
+        self.element = nn.Embedding(options.element_rows, width)
+        self.mask = nn.Embedding(options.mask_rows, width)
+        basis = options.edge_features == "radial-basis"
+        self.basis = RadialBasis(options.radial_functions, options.cutoff) if basis else None
+        edge_width = options.radial_functions if basis else 1
+        self.layers = nn.ModuleList(EGNNLayer(width, edge_width) for _ in range(options.layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Sequential(*mlp([width, width, 1], nn.SiLU))
+
+    @property
+    def symmetries(self) -> frozenset[Symmetry]:
+        """All of E(3), permutation and periodic wrapping."""
+        return frozenset(("permutation", "translation", "wrapping", "rotation", "inversion"))
+
+    @property
+    def conservative(self) -> bool:
+        """Unless distances are detached from the gradient."""
+        return not self.options.detach_distances
+
+    def energies(self, graph: Graph) -> Tensor:
+        """Energy of each structure, (G,)."""
+        h = self.element(graph.atomic_numbers)
+        if graph.lost is not None:
+            h = h + self.mask(graph.lost)
+        r = graph.positions
+        weights = None
+        for layer in self.layers:
+            vectors = edge_vectors(graph, r)
+            squared = vectors.square().sum(1, keepdim=True)
+            distances = squared.sqrt()
+            if weights is None and self.options.envelope:
+                weights = envelope(distances, self.options.cutoff)
+            normaliser = distances.detach() if self.options.detach_distances else distances
+            features = squared if self.basis is None else self.basis(distances)
+            h, r = layer(h, r, features, vectors / normaliser, weights, graph)
+        return sum_over_atoms(self.head(self.norm(h)), graph).squeeze(1)

@@ -1,0 +1,121 @@
+"""GNS: graph network simulator, encode–process–decode (arXiv 2002.09405, sec. 3 and app. C), force-centric.
+
+Every MLP has two hidden layers with ReLU and, except in the decoders, a LayerNorm.  The default sees no absolute
+coordinates and describes an edge by its unit vector and a radial basis; the raw form of the paper's released code
+((Δ, ‖Δ‖)/r_c on edges, wrapped coordinates on atoms) is a matter of options.  Not rotation equivariant.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from priorbench.backbones.base import BackboneOptions, Prediction, Symmetry, VectorBackbone
+from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
+from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
+
+
+class GNSOptions(BackboneOptions):
+    """Sizes and variants; layers 10, width 128, cutoff 3.4 with the raw variants is the released network."""
+
+    cutoff: float = Field(3.4, gt=0, description="neighbour cutoff in Å; every periodic image within it counts")
+    layers: int = Field(10, ge=1, description="number of message-passing layers")
+    width: int = Field(128, ge=4, description="features of each atom and edge")
+    edge_features: Literal["directional-basis", "raw"] = Field(
+        "directional-basis",
+        description="unit vector × radial basis with the basis itself, or (Δ/r_c, ‖Δ‖/r_c) as released",
+    )
+    radial_functions: int = Field(8, ge=1, description="number of Bessel functions of directional-basis")
+    raw_coordinates: bool = Field(
+        False, description="give each atom its wrapped coordinates too, as released; breaks translation invariance"
+    )
+    edge_update: Literal["message", "doubling"] = Field(
+        "message", description="e + message, or the released slip, which adds the edge to itself at every step"
+    )
+    envelope: bool = Field(True, description="let messages vanish smoothly at the cutoff; the released form does not")
+    element_rows: int = Field(119, ge=2, description="rows of the element table, by atomic number; 100 as released")
+
+
+class GNSBlock(nn.Module):
+    """Two hidden layers and LayerNorm behind a first linear layer."""
+
+    def __init__(self, first: nn.Module, width: int) -> None:
+        super().__init__()
+        self.first = first
+        self.rest = nn.Sequential(nn.ReLU(), *mlp([width, width, width], nn.ReLU), nn.LayerNorm(width))
+
+    def forward(self, *inputs: object) -> Tensor:
+        """Whatever the first layer takes → (rows, F)."""
+        out: Tensor = self.rest(self.first(*inputs))
+        return out
+
+
+class GNS(VectorBackbone):
+    """Force-centric encode–process–decode network."""
+
+    Options = GNSOptions
+
+    def __init__(self, options: GNSOptions) -> None:
+        super().__init__()
+        self.options = options
+        width, raw = options.width, options.edge_features == "raw"
+        self.element = nn.Embedding(options.element_rows, width)
+        self.mask = nn.Embedding(2, width)
+        self.basis = None if raw else RadialBasis(options.radial_functions, options.cutoff)
+        node_width = width + (3 if options.raw_coordinates else 0)
+        edge_width = 4 if raw else 4 * options.radial_functions
+        self.node_encoder = GNSBlock(nn.Linear(node_width, width), width)
+        self.edge_encoder = GNSBlock(nn.Linear(edge_width, width), width)
+        self.edge_steps = nn.ModuleList(GNSBlock(EdgeLinear(width, width, width), width) for _ in range(options.layers))
+        self.node_steps = nn.ModuleList(GNSBlock(nn.Linear(2 * width, width), width) for _ in range(options.layers))
+        self.energy_decoder = nn.Sequential(*mlp([width, width, width, 1], nn.ReLU))
+        self.vector_decoder = nn.Sequential(*mlp([width, width, width, 3], nn.ReLU))
+
+    @property
+    def symmetries(self) -> frozenset[Symmetry]:
+        """Permutation and wrapping; translation unless it sees raw coordinates."""
+        always: set[Symmetry] = {"permutation", "wrapping"}
+        relative: set[Symmetry] = set() if self.options.raw_coordinates else {"translation"}
+        return frozenset(always | relative)
+
+    def forward(self, graph: Graph) -> Prediction:
+        """Predict energies and vectors of a batch."""
+        h = self._encode_atoms(graph)
+        vectors = edge_vectors(graph)
+        distances = vectors.norm(dim=1, keepdim=True)
+        e = self.edge_encoder(self._edge_features(vectors, distances))
+        weights = envelope(distances, self.options.cutoff) if self.options.envelope else None
+        for edge_step, node_step in zip(self.edge_steps, self.node_steps, strict=True):
+            messages = edge_step(h, e, graph)
+            received = sum_over_neighbours(messages if weights is None else messages * weights, graph)
+            h = h + node_step(torch.cat([received, h], dim=1))
+            e = e + (messages if self.options.edge_update == "message" else e)
+        energies = sum_over_atoms(self.energy_decoder(h), graph).squeeze(1)
+        return Prediction(energies, self.vector_decoder(h))
+
+    def _encode_atoms(self, graph: Graph) -> Tensor:
+        h = self.element(graph.atomic_numbers)
+        if graph.lost is not None:
+            h = h + self.mask(graph.lost)
+        if self.options.raw_coordinates:
+            h = torch.cat([_wrapped(graph), h], dim=1)
+        out: Tensor = self.node_encoder(h)
+        return out
+
+    def _edge_features(self, vectors: Tensor, distances: Tensor) -> Tensor:
+        if self.basis is None:
+            return torch.cat([vectors, distances], dim=1) / self.options.cutoff
+        radial = self.basis(distances)
+        directional = (vectors / distances).unsqueeze(2) * radial.unsqueeze(1)
+        return torch.cat([radial, directional.flatten(1)], dim=1)
+
+
+def _wrapped(graph: Graph) -> Tensor:
+    """Positions inside the cell along its periodic directions, (N, 3) Å."""
+    identity = torch.eye(3, dtype=graph.cells.dtype, device=graph.cells.device)
+    cells = torch.where(graph.pbc.unsqueeze(-1), graph.cells, identity)
+    inverse = torch.linalg.inv(cells)[graph.structure]
+    fractional = torch.einsum("nc,nck->nk", graph.positions, inverse)
+    whole = torch.where(graph.pbc[graph.structure], fractional.floor(), torch.zeros_like(fractional))
+    return graph.positions - torch.einsum("nk,nkc->nc", whole, cells[graph.structure])

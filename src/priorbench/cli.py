@@ -1,0 +1,222 @@
+"""The command line: one command a rule, each a call of one function.
+
+Heavy modules are imported inside the commands, so that ``priorbench --help`` and the light commands start at once.
+Faults of the input end with one line on standard error and exit code 1.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from priorbench.errors import PriorbenchError
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object given on the command line, or ``@file`` that holds one."""
+    try:
+        value = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+    except (OSError, json.JSONDecodeError) as error:
+        raise PriorbenchError(f"not a JSON object: {error}; give {{…}} or @file.json") from None
+    if not isinstance(value, dict):
+        raise PriorbenchError(f"a JSON object is expected, found {type(value).__name__}")
+    return value
+
+
+def acquire(args: argparse.Namespace) -> None:
+    """Generate or fetch one part of a dataset."""
+    from priorbench.datasets.pipeline import acquire
+
+    acquire(json_object(args.dataset), args.part, args.mirror, args.output)
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Turn the parts of a dataset into frames (Å, eV, eV/Å) and its data card."""
+    from priorbench.datasets.pipeline import convert
+
+    convert(json_object(args.dataset), args.parts, args.output, args.card)
+
+
+def neighbours(args: argparse.Namespace) -> None:
+    """Build the neighbour lists of all frames for one cutoff."""
+    from priorbench.neighbours import build
+
+    build(args.frames, args.cutoff, args.output)
+
+
+def split(args: argparse.Namespace) -> None:
+    """Split frames by group into training, validation and test structures."""
+    from priorbench.splits import split
+
+    split(args.frames, json_object(args.spec), args.output)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run one pretraining or finetuning."""
+    from priorbench.training.run import Inputs, run
+
+    inputs = Inputs(
+        args.frames, args.neighbours, args.split, getattr(args, "parent", None), getattr(args, "budget", None)
+    )
+    spec = json_object(args.spec)
+    if spec.get("stage") != args.command:
+        raise PriorbenchError(f"--spec: its stage is {spec.get('stage')!r}, but the command is {args.command}")
+    run(spec, inputs, args.threads, args.output)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Test a finetuned network on its test split."""
+    from priorbench.evaluation.errors import evaluate
+    from priorbench.training.run import Inputs
+
+    evaluate(args.model, Inputs(args.frames, args.neighbours, args.split), args.threads, args.output)
+
+
+def collect(args: argparse.Namespace) -> None:
+    """Gather the records and learning curves of all runs into two tables."""
+    from priorbench.analysis.collect import collect
+
+    collect(args.runs, args.runs_csv, args.curves_csv)
+
+
+def statistics(args: argparse.Namespace) -> None:
+    """Means, intervals and paired comparisons."""
+    from priorbench.analysis.statistics import statistics
+
+    statistics(args.runs_csv, args.curves_csv, args.output)
+
+
+def tables(args: argparse.Namespace) -> None:
+    """RMSE tables as CSV, Markdown and LaTeX."""
+    from priorbench.analysis.tables import tables
+
+    tables(args.runs_csv, args.statistics, json_object(args.evidence), args.output)
+
+
+def figures(args: argparse.Namespace) -> None:
+    """Convergence and RMSE figures as PDF and PNG."""
+    from priorbench.analysis.figures import figures
+
+    figures(args.runs_csv, args.curves_csv, args.statistics, args.output)
+
+
+def claims(args: argparse.Namespace) -> None:
+    """A verdict on each claim of the paper."""
+    from priorbench.analysis.claims import claims
+
+    claims(args.runs_csv, args.curves_csv, args.statistics, json_object(args.evidence), args.output)
+
+
+def summary(args: argparse.Namespace) -> None:
+    """Print the RMSE table, the verdicts and where everything lies."""
+    from priorbench.analysis.summary import summary
+
+    print(summary(args.experiment))
+
+
+def check(args: argparse.Namespace) -> None:
+    """Validate a configuration file and print it with every default."""
+    import yaml
+
+    from priorbench.config import load_config
+
+    print(yaml.safe_dump(load_config(args.config).model_dump(mode="json"), sort_keys=False), end="")
+
+
+def schema(args: argparse.Namespace) -> None:
+    """Write the generated schemas and the key reference, or check that they are up to date."""
+    from priorbench.schema import write_schemas
+
+    write_schemas(args.root, check=args.check)
+
+
+def _path(parser: argparse.ArgumentParser, name: str, text: str, **options: Any) -> None:
+    parser.add_argument(name, type=Path, required=options.pop("required", True), help=text, **options)
+
+
+def _trained_inputs(parser: argparse.ArgumentParser) -> None:
+    _path(parser, "--frames", "frames file")
+    _path(parser, "--neighbours", "neighbour lists of the backbone's cutoff")
+    _path(parser, "--split", "split file")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; part of what the numbers depend on")
+    _path(parser, "--output", "what is written")
+
+
+def _tables_inputs(parser: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        _path(parser, f"--{name}", f"{name} of the experiment")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every command."""
+    parser = argparse.ArgumentParser(prog="priorbench", description="Benchmark of pretraining strategies.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, function: Command) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        sub.set_defaults(function=function)
+        return sub
+
+    sub = command("acquire", acquire)
+    sub.add_argument("--dataset", required=True, help="dataset spec (JSON)")
+    sub.add_argument("--part", required=True, help="name of the part")
+    _path(sub, "--mirror", "folder tried before any download", required=False)
+    _path(sub, "--output", "part file (.npz)")
+    sub = command("convert", convert)
+    sub.add_argument("--dataset", required=True, help="dataset spec (JSON)")
+    _path(sub, "--parts", "part files", nargs="+")
+    _tables_inputs(sub, "output", "card")
+    sub = command("neighbours", neighbours)
+    _path(sub, "--frames", "frames file")
+    sub.add_argument("--cutoff", type=float, required=True, help="Å")
+    _path(sub, "--output", "neighbour lists")
+    sub = command("split", split)
+    _path(sub, "--frames", "frames file")
+    sub.add_argument("--spec", required=True, help="split spec (JSON)")
+    _path(sub, "--output", "split file (.json)")
+    for name in ("pretrain", "finetune"):
+        sub = command(name, train)
+        sub.add_argument("--spec", required=True, help="run spec (JSON or @file)")
+        _trained_inputs(sub)
+    _path(sub, "--parent", "pretrained weights to start from", required=False)
+    _path(sub, "--budget", "record of the pretraining whose FLOPs are matched", required=False)
+    sub = command("evaluate", evaluate)
+    _path(sub, "--model", "finetuned network")
+    _trained_inputs(sub)
+    sub = command("collect", collect)
+    _path(sub, "--runs", "run folders", nargs="+")
+    _tables_inputs(sub, "runs-csv", "curves-csv")
+    sub = command("statistics", statistics)
+    _tables_inputs(sub, "runs-csv", "curves-csv", "output")
+    sub = command("tables", tables)
+    _tables_inputs(sub, "runs-csv", "statistics", "output")
+    sub.add_argument("--evidence", required=True, help="evidence floor (JSON)")
+    _tables_inputs(command("figures", figures), "runs-csv", "curves-csv", "statistics", "output")
+    sub = command("claims", claims)
+    _tables_inputs(sub, "runs-csv", "curves-csv", "statistics", "output")
+    sub.add_argument("--evidence", required=True, help="evidence floor (JSON)")
+    _path(command("summary", summary), "--experiment", "folder results/<experiment>")
+    command("check", check).add_argument("config", type=Path, help="configuration file")
+    sub = command("schema", schema)
+    sub.add_argument("--check", action="store_true", help="change nothing, fail when something is out of date")
+    sub.add_argument("--root", type=Path, default=Path(), help="root of the repository")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it worked, 1 with one line on standard error when the input is at fault."""
+    args = build_parser().parse_args(arguments)
+    try:
+        args.function(args)
+    except PriorbenchError as error:
+        print(f"priorbench {args.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The one batch type and free functions on it.
+
+Shapes: N atoms, E edges, G structures, F features.  An edge goes from its sender j to its receiver i, both within one
+structure; edges are sorted by receiver.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A batch of structures with their directed neighbour edges (Å)."""
+
+    atomic_numbers: Tensor  # (N,) int64
+    positions: Tensor  # (N, 3) Å
+    senders: Tensor  # (E,) int64, atom j
+    receivers: Tensor  # (E,) int64, atom i
+    shifts: Tensor  # (E, 3) Å, the periodic image of j that is meant: S · cell
+    structure: Tensor  # (N,) int64, the structure an atom belongs to
+    cells: Tensor  # (G, 3, 3) Å
+    pbc: Tensor  # (G, 3) bool
+    lost: Tensor | None = None  # (N,) int64 while masking: 1 where the atom's molecule lost an atom, else 0
+
+    @property
+    def structures(self) -> int:
+        """Number of structures G."""
+        return len(self.cells)
+
+    @property
+    def atoms(self) -> int:
+        """Number of atoms N."""
+        return len(self.positions)
+
+    def with_positions(self, positions: Tensor) -> "Graph":
+        """The same edges with other positions (N, 3)."""
+        return replace(self, positions=positions)
+
+
+def edge_vectors(graph: Graph, positions: Tensor | None = None) -> Tensor:
+    """Vectors r_j − r_i + S · cell from receiver to sender, (E, 3) Å; of ``positions`` where given."""
+    r = graph.positions if positions is None else positions
+    return r[graph.senders] - r[graph.receivers] + graph.shifts
+
+
+def sum_over_neighbours(messages: Tensor, graph: Graph) -> Tensor:
+    """Sum of the messages (E, F) at each receiver, (N, F)."""
+    return messages.new_zeros(graph.atoms, messages.shape[1]).index_add(0, graph.receivers, messages)
+
+
+def neighbour_counts(graph: Graph) -> Tensor:
+    """Number of edges at each receiver, at least one, (N, 1)."""
+    ones = torch.ones_like(graph.receivers, dtype=graph.positions.dtype)
+    counts = ones.new_zeros(graph.atoms).index_add(0, graph.receivers, ones)
+    return counts.clamp(min=1).unsqueeze(1)
+
+
+def sum_over_atoms(values: Tensor, graph: Graph) -> Tensor:
+    """Sum of the values (N, F) in each structure, (G, F)."""
+    return values.new_zeros(graph.structures, values.shape[1]).index_add(0, graph.structure, values)
+
+
+def minimum_image(vectors: Tensor, cells: Tensor, pbc: Tensor) -> Tensor:
+    """Shorten vectors (N, 3) by whole cell vectors (cells (N, 3, 3), pbc (N, 3)); exact below half the cell's width.
+
+    Directions that are not periodic are left alone.
+    """
+    identity = torch.eye(3, dtype=cells.dtype, device=cells.device)
+    safe = torch.where(pbc.unsqueeze(-1), cells, identity)
+    fractional = torch.linalg.solve(safe.transpose(1, 2), vectors.unsqueeze(-1)).squeeze(-1)
+    shift = torch.where(pbc, fractional.round(), torch.zeros_like(fractional))
+    return vectors - torch.einsum("nk,nkc->nc", shift, safe)

@@ -1,0 +1,51 @@
+"""Fitting energies and forces: L1 energy + 500 × L1 force on scaled labels, as the paper's recipe has it."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from priorbench.backbones.base import Prediction
+from priorbench.config import Strict
+from priorbench.tasks.base import Example, Terms
+from priorbench.training.store import Batch, Store
+
+
+class PotentialOptions(Strict):
+    """Weights of the two errors."""
+
+    energy_weight: float = Field(1.0, ge=0, description="weight of the L1 energy error of a structure")
+    force_weight: float = Field(500.0, ge=0, description="weight of the L1 error of a force component")
+
+
+class Potential:
+    """Predict energies and forces."""
+
+    Options = PotentialOptions
+
+    def __init__(self, options: PotentialOptions) -> None:
+        self.weights = {"energy": options.energy_weight, "force": options.force_weight}
+
+    def check(self, store: Store) -> None:
+        """Any labelled structure can be fitted."""
+
+    def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
+        """Nothing is hidden."""
+        return Example(batch.graph, batch.forces, energies=batch.energies)
+
+    def terms(self, prediction: Prediction, example: Example) -> Terms:
+        """L1 sums of the loss, and the squares that the validation RMSEs are made of (energy per atom)."""
+        assert example.energies is not None
+        energy, force = prediction.energies - example.energies, prediction.vectors - example.vectors
+        atoms = torch.bincount(example.graph.structure, minlength=example.graph.structures)
+        per_atom = energy.detach() / atoms
+        return {
+            "energy": (energy.abs().sum(), energy.numel()),
+            "force": (force.abs().sum(), force.numel()),
+            "energy_squared": (per_atom.square().sum(), energy.numel()),
+            "force_squared": (force.detach().square().sum(), force.numel()),
+        }
+
+    def floor(self, store: Store, readout: Literal["gradient", "vector"]) -> None:
+        """Not known."""
+        return None

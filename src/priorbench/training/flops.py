@@ -1,0 +1,54 @@
+"""Counted floating-point operations of a training step.
+
+Matrix products of forward, backward and double backward, by PyTorch's own formulas, as they are dispatched
+(elementwise work is not in it); the unit of compute in which strategies are compared.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from priorbench.backbones.base import Backbone
+from priorbench.tasks.base import Task, loss
+from priorbench.training.store import Store
+
+PROBES = 4
+
+
+class FlopCounter(TorchDispatchMode):
+    """Counts the FLOPs of everything inside it.
+
+    PyTorch's ``FlopCounterMode`` also tracks modules with hooks that fail inside ``torch.autograd.grad``, which
+    energy-centric networks call; this one only counts.
+    """
+
+    total: int = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run ``func`` and add its FLOPs."""
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.total += int(formula(*args, **(kwargs or {}), out_val=out))
+        return out
+
+
+def flops_per_structure(model: Backbone, task: Task, store: Store, batch_size: int) -> float:
+    """Mean FLOPs per structure of a training step over a few batches, on a copy of the model."""
+    probe = copy.deepcopy(model).train()
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(store), generator=generator)
+    visited, total = 0, 0
+    for structures in order.split(batch_size)[:PROBES]:
+        example = task.corrupt(store.batch(structures.to(store.positions.device)), generator)
+        with FlopCounter() as counter:
+            loss(task, task.terms(probe(example.graph), example)).backward()
+        total += counter.total
+        visited += len(structures)
+    return total / visited

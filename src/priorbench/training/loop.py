@@ -1,0 +1,185 @@
+"""The training loop: explicit, seeded, the same for every backbone and task.
+
+Every random draw has a generator of its own made from (seed, purpose, epoch): strategies with the same seed see the
+same batches in the same order, and an epoch's draws do not depend on the epochs before.  Validation uses the same
+draws every time, so that its losses can be compared between epochs and strategies.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from priorbench.backbones.base import Backbone
+from priorbench.config import Training
+from priorbench.tasks.base import Task, loss
+from priorbench.training.model import State, snapshot
+from priorbench.training.store import Store
+
+Row = dict[str, Any]
+Report = Callable[[Row], None]
+ORDER, CORRUPTION, VALIDATION = 1, 2, 3
+
+
+@dataclass
+class Outcome:
+    """What a training leaves: the weights kept and what happened on the way."""
+
+    state: State
+    rows: list[Row] = field(default_factory=list)
+    best: Row = field(default_factory=dict)
+    steps: int = 0
+    structure_steps: int = 0
+    seconds: float = 0.0
+    diverged: str | None = None  # where the loss stopped being finite
+
+
+def generator(seed: int, purpose: int, epoch: int = 0) -> torch.Generator:
+    """A CPU generator for one purpose in one epoch."""
+    mixed = (seed * 1_000_003 + purpose) * 1_000_003 + epoch
+    return torch.Generator().manual_seed(mixed)
+
+
+def cosine(step: int, steps: int, first: float, last: float) -> float:
+    """Learning rate of ``step`` (0-based) of ``steps``: a half cosine from ``first`` to ``last``."""
+    return last + 0.5 * (first - last) * (1 + math.cos(math.pi * step / max(steps - 1, 1)))
+
+
+def steps_per_epoch(structures: int, batch_size: int) -> int:
+    """Optimiser steps in one pass."""
+    return math.ceil(structures / batch_size)
+
+
+def train(
+    model: Backbone, task: Task, stores: tuple[Store, Store], training: Training, steps: int, seed: int, report: Report
+) -> Outcome:
+    """Optimise ``model`` on the first store for ``steps`` steps, validating on the second after every epoch.
+
+    ``steps`` may end in the middle of an epoch; that last part is validated as well.  ``report`` gets one row per
+    epoch, row 0 before any step.  A loss that is not finite ends the run and is said in ``Outcome.diverged``.
+    """
+    train_store, validation_store = stores
+    optimiser = _optimiser(model, training)
+    per_epoch = steps_per_epoch(len(train_store), training.batch_size)
+    epochs = math.ceil(steps / per_epoch)
+    first = {"epoch": 0, "step": 0, "seconds": 0.0, **validate(model, task, validation_store, training, seed)}
+    outcome = Outcome(snapshot(model), [first], first)
+    report(first)
+    for epoch in range(1, epochs + 1):
+        row = _epoch(model, task, train_store, training, optimiser, (steps, seed, epoch), outcome)
+        if outcome.diverged:
+            break
+        row |= validate(model, task, validation_store, training, seed)
+        outcome.rows.append(row)
+        if training.checkpoint == "last" or row["score"] < outcome.best["score"] or outcome.best["epoch"] == 0:
+            outcome.state, outcome.best = snapshot(model), row
+        report({**row, "eta": outcome.seconds / outcome.steps * (steps - outcome.steps)})
+    return outcome
+
+
+def _epoch(
+    model: Backbone,
+    task: Task,
+    store: Store,
+    training: Training,
+    optimiser: torch.optim.Optimizer,
+    progress: tuple[int, int, int],
+    outcome: Outcome,
+) -> Row:
+    """One pass over the store (or what is left of the steps); returns its row and counts into ``outcome``."""
+    steps, seed, epoch = progress
+    draws = generator(seed, CORRUPTION, epoch)
+    model.train()
+    started, visited, rate = time.perf_counter(), 0, 0.0
+    losses: list[Tensor] = []
+    norms: list[Tensor] = []
+    for structures in _batches(store, training.batch_size, seed, epoch):
+        if outcome.steps == steps:
+            break
+        rate = cosine(outcome.steps, steps, training.learning_rate, training.final_learning_rate)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        value, norm = _step(model, task, store, structures, draws, optimiser, training.gradient_clip)
+        losses.append(value * len(structures))
+        norms.append(norm)
+        outcome.steps += 1
+        visited += len(structures)
+    mean, largest = float(torch.stack(losses).sum()) / visited, float(torch.stack(norms).max())
+    elapsed = time.perf_counter() - started
+    outcome.seconds += elapsed
+    outcome.structure_steps += visited
+    if not (math.isfinite(mean) and math.isfinite(largest)):
+        first_bad = int((~torch.isfinite(torch.stack(losses) + torch.stack(norms))).nonzero()[0])
+        outcome.diverged = f"epoch {epoch}, batch {first_bad}: loss {mean}, largest gradient norm {largest}"
+    return {
+        "epoch": epoch,
+        "step": outcome.steps,
+        "seconds": outcome.seconds,
+        "learning_rate": rate,
+        "train_loss": mean,
+        "grad_norm": largest,
+        "structures_per_s": visited / elapsed,
+    }
+
+
+def _step(
+    model: Backbone,
+    task: Task,
+    store: Store,
+    structures: Tensor,
+    draws: torch.Generator,
+    optimiser: torch.optim.Optimizer,
+    clip: float | None,
+) -> tuple[Tensor, Tensor]:
+    """One optimiser step; returns loss and gradient norm without waiting for the device.
+
+    A step with a gradient that is not finite leaves the weights alone: the epoch's end reports it as divergence.
+    """
+    example = task.corrupt(store.batch(structures), draws)
+    value = loss(task, task.terms(model(example.graph), example))
+    optimiser.zero_grad(set_to_none=True)
+    value.backward()
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
+    optimiser.step()
+    return value.detach(), norm.detach()
+
+
+def validate(model: Backbone, task: Task, store: Store, training: Training, seed: int) -> Row:
+    """Validation loss with fixed draws, and the RMSEs where the task reports squared errors (scaled units).
+
+    ``score`` is what the best checkpoint is chosen by: the force RMSE where there is one, else the loss.
+    """
+    model.eval()
+    sums: dict[str, tuple[Tensor, int]] = {}
+    draws = generator(seed, VALIDATION)
+    with torch.no_grad():
+        for structures in torch.arange(len(store), device=store.positions.device).split(training.batch_size):
+            example = task.corrupt(store.batch(structures), draws)
+            for name, (total, count) in task.terms(model(example.graph), example).items():
+                before, counted = sums.get(name, (torch.zeros_like(total, dtype=torch.float64), 0))
+                sums[name] = (before + total, counted + count)
+    row: Row = {"val_loss": float(loss(task, sums))}
+    for name in ("force", "energy"):
+        if f"{name}_squared" in sums:
+            total, count = sums[f"{name}_squared"]
+            row[f"val_{name}_rmse"] = math.sqrt(float(total) / count)
+    score = float(row["val_force_rmse"] if "val_force_rmse" in row else row["val_loss"])
+    row["score"] = score if math.isfinite(score) else math.inf
+    return row
+
+
+def _batches(store: Store, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+    order = torch.randperm(len(store), generator=generator(seed, ORDER, epoch))
+    yield from order.to(store.positions.device).split(size)
+
+
+def _optimiser(model: Backbone, training: Training) -> torch.optim.Optimizer:
+    kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return kinds[training.optimiser](model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)

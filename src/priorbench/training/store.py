@@ -1,0 +1,131 @@
+"""Structures with their neighbour lists as flat tensors on the device; a batch is an index.
+
+A store holds only the structures it is given: what is left out of it (the test split while training) cannot be seen
+through it.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from priorbench.errors import PriorbenchError
+from priorbench.frames import Frames
+from priorbench.graph import Graph
+from priorbench.neighbours import Neighbours
+from priorbench.training.labels import Labels
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Structures with their labels, in the units of :class:`Labels`."""
+
+    graph: Graph
+    energies: Tensor  # (G,)
+    forces: Tensor  # (N, 3)
+    molecules: Tensor  # (N,) molecule within the batch, −1 for atoms of none
+    cutoff: float  # Å, of the graph's edges
+
+
+@dataclass(frozen=True)
+class Store:
+    """Flat tensors of S structures, A atoms, B edges."""
+
+    positions: Tensor  # (A, 3) Å
+    forces: Tensor  # (A, 3) scaled
+    energies: Tensor  # (S,) scaled
+    atomic_numbers: Tensor  # (A,)
+    molecules: Tensor  # (A,) counted within the structure, −1 for none
+    cells: Tensor  # (S, 3, 3) Å
+    pbc: Tensor  # (S, 3)
+    atom_offsets: Tensor  # (S + 1,)
+    senders: Tensor  # (B,) within the structure
+    receivers: Tensor  # (B,)
+    shifts: Tensor  # (B, 3) whole cells
+    edge_offsets: Tensor  # (S + 1,)
+    cutoff: float
+
+    @classmethod
+    def build(
+        cls,
+        frames: Frames,
+        neighbours: Neighbours,
+        structures: NDArray[np.int64],
+        labels: Labels,
+        device: str = "cpu",
+    ) -> Self:
+        """Copy the ``structures`` to ``device`` in float32, labels scaled in float64 before."""
+        if len(structures) == 0:
+            raise PriorbenchError("a split has no structures; give it more groups or a larger fraction")
+        atoms = _ranges(frames.offsets, structures)
+        edges = _ranges(neighbours.edge_offsets, structures)
+        energies = (frames.energies[structures] - labels.reference_energies(frames, structures)) / labels.scale
+
+        def tensor(array: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
+            return torch.as_tensor(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
+
+        real, whole = torch.get_default_dtype(), torch.int64
+        return cls(
+            positions=tensor(frames.positions[atoms], real),
+            forces=tensor(frames.forces[atoms] / labels.scale, real),
+            energies=tensor(energies, real),
+            atomic_numbers=tensor(frames.atomic_numbers[atoms], whole),
+            molecules=tensor(frames.molecules[atoms], whole),
+            cells=tensor(frames.cells[structures], real),
+            pbc=tensor(frames.pbc[structures], torch.bool),
+            atom_offsets=tensor(_offsets(np.diff(frames.offsets)[structures]), whole),
+            senders=tensor(neighbours.senders[edges], whole),
+            receivers=tensor(neighbours.receivers[edges], whole),
+            shifts=tensor(neighbours.shifts[edges], real),
+            edge_offsets=tensor(_offsets(np.diff(neighbours.edge_offsets)[structures]), whole),
+            cutoff=neighbours.cutoff,
+        )
+
+    def __len__(self) -> int:
+        return len(self.energies)
+
+    @property
+    def molecule_counts(self) -> Tensor:
+        """Intact molecules in each structure, (S,)."""
+        return torch.stack([m.max() + 1 for m in self.molecules.split(self.atom_offsets.diff().tolist())])
+
+    def batch(self, structures: Tensor) -> Batch:
+        """The ``structures`` (G,) of this store as one graph without edges between them."""
+        atoms, owner, first_atom = _gather(self.atom_offsets, structures)
+        edges, edge_owner, _ = _gather(self.edge_offsets, structures)
+        cells = self.cells[structures]
+        start = first_atom[edge_owner]
+        graph = Graph(
+            atomic_numbers=self.atomic_numbers[atoms],
+            positions=self.positions[atoms],
+            senders=self.senders[edges] + start,
+            receivers=self.receivers[edges] + start,
+            shifts=torch.einsum("ek,ekc->ec", self.shifts[edges], cells[edge_owner]),
+            structure=owner,
+            cells=cells,
+            pbc=self.pbc[structures],
+        )
+        molecules = self.molecules[atoms]
+        molecules = torch.where(molecules >= 0, molecules + first_atom[owner], molecules)
+        return Batch(graph, self.energies[structures], self.forces[atoms], molecules, self.cutoff)
+
+
+def _gather(offsets: Tensor, structures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Items of the structures, the batch index that each belongs to, and each structure's first place in the batch."""
+    starts = offsets[structures]
+    counts = offsets[structures + 1] - starts
+    owner = torch.repeat_interleave(torch.arange(len(structures), device=offsets.device), counts)
+    first = counts.cumsum(0) - counts
+    items = torch.arange(len(owner), device=offsets.device) - first[owner] + starts[owner]
+    return items, owner, first
+
+
+def _ranges(offsets: NDArray[np.int64], structures: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.arange(offsets[s], offsets[s + 1]) for s in structures])
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

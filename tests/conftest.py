@@ -1,0 +1,82 @@
+"""Small water boxes for the tests: rigid molecules on a jittered lattice, labels from a toy potential."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from priorbench.frames import Frames
+from priorbench.molecules import perceive_molecules
+from priorbench.neighbours import Neighbours, build
+from priorbench.training.labels import Labels
+from priorbench.training.store import Store
+
+OH, HOH = 0.9572, math.radians(104.52)
+WATER = np.array([[0, 0, 0], [OH, 0, 0], [OH * math.cos(HOH), OH * math.sin(HOH), 0]])
+
+
+def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
+    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+    q = q * np.sign(np.diag(r))
+    return q if np.linalg.det(q) > 0 else -q
+
+
+def water_box(
+    rng: np.random.Generator, side: int = 2, spacing: float = 3.1, wrapped: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int16]]:
+    """Positions, cell and atomic numbers of side³ rigid molecules; some cross the boundary."""
+    cell = np.eye(3) * side * spacing
+    places = np.stack(np.meshgrid(*[np.arange(side)] * 3), axis=-1).reshape(-1, 3) * spacing
+    molecules = [WATER @ random_rotation(rng).T + place + rng.uniform(-0.2, 0.2, 3) for place in places]
+    positions = np.concatenate(molecules) + rng.uniform(0, spacing, 3)
+    if wrapped:
+        positions %= np.diag(cell)
+    return positions, cell, np.tile(np.array([8, 1, 1], dtype=np.int16), len(places))
+
+
+def make_frames(count: int, seed: int = 0, groups: int | None = None, side: int = 2, wrapped: bool = True) -> Frames:
+    """``count`` boxes with smooth toy labels: forces drawn at random, energies around −100 eV a molecule."""
+    rng = np.random.default_rng(seed)
+    boxes = [water_box(rng, side, wrapped=wrapped) for _ in range(count)]
+    periodic = np.ones(3, dtype=bool)
+    return Frames(
+        positions=np.concatenate([b[0] for b in boxes]),
+        forces=rng.normal(scale=0.7, size=(sum(len(b[0]) for b in boxes), 3)),
+        energies=rng.normal(-100.0 * side**3, 0.3, count),
+        cells=np.stack([b[1] for b in boxes]),
+        pbc=np.ones((count, 3), dtype=bool),
+        atomic_numbers=np.concatenate([b[2] for b in boxes]),
+        offsets=np.cumsum([0, *(len(b[0]) for b in boxes)]).astype(np.int64),
+        groups=(np.arange(count) % (groups or count)).astype(np.int32),
+        subsystems=np.zeros(count, dtype=np.int16),
+        molecules=np.concatenate([perceive_molecules(b[0], b[1], periodic, b[2]) for b in boxes]).astype(np.int32),
+        metadata={"source": "tests", "subsystems": ["box"]},
+    )
+
+
+def make_store(
+    frames: Frames, folder: Path, cutoff: float = 3.4, structures: NDArray[np.int64] | None = None
+) -> Store:
+    """The frames (all, or some) with their neighbour lists, labels fitted on the same structures."""
+    frames.save(folder / "frames.safetensors")
+    build(folder / "frames.safetensors", cutoff, folder / "neighbours.safetensors")
+    saved = Frames.load(folder / "frames.safetensors")
+    neighbours = Neighbours.load(folder / "neighbours.safetensors", saved.metadata["hash"], cutoff)
+    chosen = np.arange(len(frames)) if structures is None else structures
+    return Store.build(saved, neighbours, chosen, Labels.fit(saved, chosen))
+
+
+@pytest.fixture()
+def double():
+    """Double precision while a test runs."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """As training jobs run; also keeps parallel test workers from fighting over the cores."""
+    torch.set_num_threads(1)

@@ -1,0 +1,165 @@
+"""The masking task as described in arXiv 2402.15921."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from priorbench.errors import PriorbenchError
+from priorbench.frames import Frames
+from priorbench.molecules import perceive_molecules
+from priorbench.tasks.masking import Masking, MaskingOptions, without_atoms
+
+from tests.conftest import make_frames, make_store
+from tests.networks import every_network, network
+
+MOLECULES = 8
+
+
+def draws(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture()
+def store(tmp_path):
+    return make_store(make_frames(3), tmp_path)
+
+
+@pytest.mark.parametrize(("ratio", "masked"), [(0.5, 4), (0.3, 2), (1.0, 8)])
+def test_floor_of_ratio_molecules_lose_one_hydrogen(store, ratio, masked):
+    batch = store.batch(torch.arange(3))
+    example = Masking(MaskingOptions(ratio=ratio)).corrupt(batch, draws(0))
+    kept = torch.bincount(example.graph.structure)
+    assert (kept == 3 * MOLECULES - masked).all()
+    oxygens = torch.bincount(example.graph.structure[example.graph.atomic_numbers == 8])
+    assert (oxygens == MOLECULES).all()
+    assert len(example.selected) == 3 * 2 * masked
+    assert int(example.graph.lost.sum()) == 3 * 2 * masked
+
+
+def test_both_hydrogens_of_every_molecule_get_their_turn(store):
+    task, batch = Masking(MaskingOptions(ratio=0.5)), store.batch(torch.tensor([0]))
+    gone = torch.zeros(batch.graph.atoms)
+    generator = draws(0)
+    for _ in range(200):
+        removed = task._draw(batch, generator)
+        gone[removed[removed >= 0]] += 1
+    hydrogens = batch.graph.atomic_numbers == 1
+    assert gone[~hydrogens].sum() == 0
+    # 200 visits × 4 of 8 molecules × 1 of 2 hydrogens: 50 expected for each of the 16.
+    assert gone[hydrogens].min() > 25
+    assert gone[hydrogens].max() < 75
+
+
+def test_masks_are_redrawn_at_every_visit_and_repeat_with_the_seed(store):
+    task, batch = Masking(MaskingOptions(ratio=0.5)), store.batch(torch.arange(3))
+    generator = draws(0)
+    first, second = task.corrupt(batch, generator), task.corrupt(batch, generator)
+    again = task.corrupt(batch, draws(0))
+    assert not torch.equal(first.graph.positions, second.graph.positions)
+    assert torch.equal(first.graph.positions, again.graph.positions)
+
+
+def test_target_across_a_periodic_boundary_by_hand(tmp_path):
+    # The oxygen sits at the right wall; one hydrogen has left through it and came back on the left.
+    positions = np.array([[9.8, 5.0, 5.0], [0.75, 5.0, 5.0], [9.56, 5.93, 5.0]])
+    frames = replace(
+        make_frames(1),
+        positions=positions,
+        forces=np.ones((3, 3)),
+        cells=np.eye(3)[None] * 10.0,
+        atomic_numbers=np.array([8, 1, 1], dtype=np.int16),
+        offsets=np.array([0, 3]),
+        molecules=perceive_molecules(positions, np.eye(3) * 10, np.ones(3, bool), np.array([8, 1, 1])),
+    )
+    batch = make_store(frames, tmp_path).batch(torch.tensor([0]))
+    task = Masking(MaskingOptions(ratio=1.0))
+    examples = [task.corrupt(batch, draws(seed)) for seed in range(20)]
+    crossing = next(e for e in examples if torch.allclose(e.graph.positions[1], torch.tensor([9.56, 5.93, 5.0])))
+    expected = torch.tensor([[0.95, 0.0, 0.0], [1.19, -0.93, 0.0]])
+    torch.testing.assert_close(crossing.vectors, expected, atol=1e-5, rtol=0)
+
+
+@every_network
+def test_moving_a_masked_hydrogen_changes_neither_input_nor_prediction(spec, tmp_path):
+    frames = make_frames(1)
+    task = Masking(MaskingOptions(ratio=0.5))
+    batch = make_store(frames, tmp_path, spec["cutoff"]).batch(torch.tensor([0]))
+    hidden = task._draw(batch, draws(7))
+    hidden = hidden[hidden >= 0].numpy()
+    positions = frames.positions.copy()
+    positions[hidden] += np.random.default_rng(0).normal(scale=0.4, size=(len(hidden), 3))
+    moved = make_store(replace(frames, positions=positions), tmp_path, spec["cutoff"]).batch(torch.tensor([0]))
+    a, b = task.corrupt(batch, draws(7)), task.corrupt(moved, draws(7))
+    for name in ("atomic_numbers", "positions", "senders", "receivers", "shifts", "structure", "lost"):
+        assert torch.equal(getattr(a.graph, name), getattr(b.graph, name)), name
+    assert not torch.equal(a.vectors, b.vectors)
+    model = network(spec).eval()
+    assert torch.equal(model(a.graph).vectors, model(b.graph).vectors)
+
+
+def test_dropped_edges_equal_a_fresh_list_of_the_atoms_left(tmp_path):
+    from priorbench.neighbours import neighbour_list
+
+    frames = make_frames(1)
+    batch = make_store(frames, tmp_path).batch(torch.tensor([0]))
+    example = Masking(MaskingOptions(ratio=0.5)).corrupt(batch, draws(1))
+    graph = example.graph
+    fresh = neighbour_list(graph.positions.double().numpy(), frames.cells[0], frames.pbc[0], batch.cutoff)
+    assert torch.equal(graph.senders, torch.as_tensor(fresh[0].astype(np.int64)))
+    assert torch.equal(graph.receivers, torch.as_tensor(fresh[1].astype(np.int64)))
+
+
+def test_loss_is_one_minus_cosine_over_the_selected_atoms(store):
+    from priorbench.backbones.base import Prediction
+
+    task = Masking(MaskingOptions(ratio=0.5))
+    example = task.corrupt(store.batch(torch.arange(2)), draws(0))
+    right = Prediction(torch.zeros(2), 3.0 * example.vectors)
+    wrong = Prediction(torch.zeros(2), -0.1 * example.vectors)
+    for prediction, expected in ((right, 0.0), (wrong, 2.0)):
+        total, count = task.terms(prediction, example)["cosine"]
+        assert count == len(example.selected)
+        assert float(total / count) == pytest.approx(expected, abs=1e-5)
+
+
+def test_molecules_that_are_not_intact_are_never_masked(tmp_path):
+    frames = make_frames(1)
+    broken = frames.molecules.copy()
+    broken[frames.molecules == 7] = -1
+    batch = make_store(replace(frames, molecules=broken), tmp_path).batch(torch.tensor([0]))
+    gone = set()
+    for seed in range(50):
+        removed = Masking(MaskingOptions(ratio=0.9))._draw(batch, draws(seed))
+        gone |= set(removed[removed >= 0].tolist())
+    assert not gone & set(np.flatnonzero(broken < 0).tolist())
+
+
+def test_ratio_that_masks_nothing_is_refused(store):
+    with pytest.raises(PriorbenchError, match=r"ratio 0\.1 would mask no molecule .* at least 0\.125"):
+        Masking(MaskingOptions(ratio=0.1)).check(store)
+
+
+def test_floor_of_rigid_water(tmp_path):
+    task, store = Masking(MaskingOptions()), make_store(make_frames(2), tmp_path)
+    assert task.floor(store, "vector") == pytest.approx(0.479, abs=1e-3)
+    assert task.floor(store, "gradient") == pytest.approx(0.730, abs=1e-3)
+
+
+def test_without_atoms_keeps_order_and_drops_their_edges(store):
+    graph = store.batch(torch.tensor([0])).graph
+    hidden = torch.zeros(graph.atoms, dtype=torch.bool)
+    hidden[[1, 5]] = True
+    smaller = without_atoms(graph, hidden)
+    assert torch.equal(smaller.positions, graph.positions[~hidden])
+    ends = hidden[graph.senders] | hidden[graph.receivers]
+    assert len(smaller.senders) == int((~ends).sum())
+    distances = smaller.positions[smaller.senders] - smaller.positions[smaller.receivers] + smaller.shifts
+    assert float(distances.norm(dim=1).max()) < 3.4 + 1e-5
+
+
+def test_frames_fixture_has_molecules_across_the_boundary():
+    frames: Frames = make_frames(3)
+    spans = [np.ptp(frames.positions[frames.atoms_of(s)][frames.molecules[frames.atoms_of(s)] == m], axis=0).max()
+             for s in range(3) for m in range(MOLECULES)]
+    assert max(spans) > 3

@@ -1,0 +1,227 @@
+"""Training runs from files to files: reproducible, honest about their start, blind to the test split."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from priorbench.cli import main
+from priorbench.errors import PriorbenchError
+from priorbench.evaluation.errors import evaluate
+from priorbench.frames import Frames
+from priorbench.io import read_json
+from priorbench.training.model import load_model
+from priorbench.training.run import run
+
+from tests.conftest import make_frames
+from tests.networks import CUTOFF, every_network
+from tests.training.conftest import TEST, from_mask, spec, write_inputs
+
+TIMES = ("seconds", "structures_per_s")
+
+
+def record(folder):
+    return {key: value for key, value in read_json(folder / "run.json").items() if key not in TIMES}
+
+
+def metrics(folder):
+    import pandas as pd
+
+    return pd.read_csv(folder / "metrics.csv").drop(columns=list(TIMES))
+
+
+@every_network
+@pytest.mark.parametrize(
+    "task", [{"name": "masking"}, {"name": "denoising"}, {"name": "potential"}], ids=lambda task: task["name"]
+)
+def test_the_same_run_twice_gives_the_same_bytes(spec_of, task, inputs, tmp_path):
+    for name in ("a", "b"):
+        run(spec_of(task), inputs, 1, tmp_path / name)
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+    assert record(tmp_path / "a") == record(tmp_path / "b")
+    assert metrics(tmp_path / "a").equals(metrics(tmp_path / "b"))
+
+
+@pytest.fixture()
+def spec_of(spec):
+    def make(task):
+        stage = "finetune" if task["name"] == "potential" else "pretrain"
+        return _spec(stage, task=task, backbone=spec)
+
+    return make
+
+
+_spec = spec
+
+
+def test_strategies_of_one_seed_start_from_the_same_weights(inputs, pretrained, tmp_path):
+    run(spec(), inputs, 1, tmp_path / "scratch")
+    run(from_mask(), replace(inputs, parent=pretrained), 1, tmp_path / "mask")
+    scratch, mask, parent = (record(tmp_path / name) for name in ("scratch", "mask", "pretrained"))
+    assert scratch["initial_checksum"] == mask["initial_checksum"] == parent["initial_checksum"]
+    assert scratch["start_checksum"] == scratch["initial_checksum"]
+    assert mask["start_checksum"] == parent["final_checksum"] == mask["parent_checksum"]
+    assert mask["start_checksum"] != mask["initial_checksum"]
+
+
+def test_another_seed_starts_elsewhere(inputs, tmp_path):
+    for seed in (0, 1):
+        run(spec(seed=seed), inputs, 1, tmp_path / str(seed))
+    assert record(tmp_path / "0")["initial_checksum"] != record(tmp_path / "1")["initial_checksum"]
+
+
+def test_batches_come_in_the_same_order_for_every_strategy():
+    from priorbench.training.loop import ORDER, generator
+
+    draws = [torch.randperm(50, generator=generator(3, ORDER, epoch)).tolist() for epoch in (1, 1, 2)]
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-50]), "damaged"),
+        (lambda path: path.write_text("weights"), "damaged"),
+    ],
+    ids=["missing", "cut", "foreign"],
+)
+def test_a_missing_or_damaged_parent_is_an_error_never_scratch(inputs, pretrained, tmp_path, prepare, message):
+    prepare(pretrained)
+    with pytest.raises(PriorbenchError, match=message):
+        run(from_mask(), replace(inputs, parent=pretrained), 1, tmp_path / "out")
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_a_flipped_weight_is_noticed(pretrained):
+    content = bytearray(pretrained.read_bytes())
+    content[-1] ^= 0x40
+    pretrained.write_bytes(content)
+    with pytest.raises(PriorbenchError, match="checksum"):
+        load_model(pretrained)
+
+
+def test_wrong_parents_are_refused(inputs, pretrained, tmp_path):
+    given = replace(inputs, parent=pretrained)
+    for wrong in (
+        from_mask(seed=1),
+        from_mask(dataset="other"),
+        {**from_mask(), "pretraining": "denoise"},
+        from_mask(backbone={**spec()["backbone"], "width": 16}),
+    ):
+        with pytest.raises(PriorbenchError, match="wrong parent"):
+            run(wrong, given, 1, tmp_path / "out")
+    with pytest.raises(PriorbenchError, match="give its weights"):
+        run(from_mask(), inputs, 1, tmp_path / "out")
+    with pytest.raises(PriorbenchError, match="starts from scratch"):
+        run(spec(), given, 1, tmp_path / "out")
+
+
+def test_longer_runs_spend_what_pretraining_spent(inputs, pretrained, tmp_path):
+    run(spec(), inputs, 1, tmp_path / "scratch")
+    steps = {"by": "steps", "training": record(tmp_path / "pretrained") | {"epochs": 3, "batch_size": 5}}
+    steps["training"] = {"epochs": 3, "batch_size": 5, "learning_rate": 1e-3}
+    run(spec(strategy="longer-steps", longer=steps), inputs, 1, tmp_path / "steps")
+    assert record(tmp_path / "steps")["steps"] == record(tmp_path / "scratch")["steps"] + 3
+    compute = {"by": "compute", "training": steps["training"]}
+    budget = replace(inputs, budget=tmp_path / "pretrained" / "run.json")
+    run(spec(strategy="longer-compute", longer=compute), budget, 1, tmp_path / "compute")
+    scratch, longer, parent = (record(tmp_path / n) for n in ("scratch", "compute", "pretrained"))
+    step = scratch["flops"] / scratch["steps"]
+    assert abs(longer["flops"] - scratch["flops"] - parent["flops"]) <= step
+    with pytest.raises(PriorbenchError, match="--budget"):
+        run(spec(strategy="longer-compute", longer=compute), inputs, 1, tmp_path / "out")
+
+
+def test_finetuning_cannot_see_test_labels(tmp_path):
+    frames = make_frames(9)
+    forces, energies = frames.forces.copy(), frames.energies.copy()
+    for structure in TEST:
+        forces[frames.atoms_of(structure)] *= -5
+        energies[structure] += 100
+    states = []
+    for name, labelled in (("a", frames), ("b", replace(frames, forces=forces, energies=energies))):
+        (tmp_path / name).mkdir()
+        run(spec(), write_inputs(tmp_path / name, labelled), 1, tmp_path / name / "run")
+        states.append(record(tmp_path / name / "run")["final_checksum"])
+    assert states[0] == states[1]
+
+
+def test_test_errors_do_not_depend_on_the_batch_size(inputs, tmp_path, monkeypatch):
+    run(spec(), inputs, 1, tmp_path / "run")
+    results = []
+    for batch in (1, 2):
+        monkeypatch.setattr("priorbench.evaluation.errors.predict.__defaults__", (batch,))
+        evaluate(tmp_path / "run/model.safetensors", inputs, 1, tmp_path / f"test{batch}.json")
+        results.append(read_json(tmp_path / f"test{batch}.json"))
+    for name in ("force_rmse", "force_mae", "energy_rmse", "energy_mae"):
+        assert results[0][name] == pytest.approx(results[1][name], rel=1e-5)
+
+
+def test_test_errors_against_a_plain_computation(inputs, tmp_path):
+    run(spec(), inputs, 1, tmp_path / "run")
+    evaluate(tmp_path / "run/model.safetensors", inputs, 1, tmp_path / "test.json")
+    result, frames = read_json(tmp_path / "test.json"), Frames.load(inputs.frames)
+    forces = np.concatenate([frames.forces[frames.atoms_of(s)] for s in TEST])
+    assert result["trivial_force_rmse"] == pytest.approx(1000 * np.sqrt(np.mean(forces**2)))
+    train_mean = frames.energies[:5].mean()
+    off = (frames.energies[TEST] - train_mean) / 24 * 1000
+    assert result["trivial_energy_rmse"] == pytest.approx(np.sqrt(np.mean(off**2)))
+    assert [row["structure"] for row in result["per_structure"]] == TEST
+    mean_square = np.mean([row["force_rmse"] ** 2 for row in result["per_structure"]])
+    assert result["force_rmse"] == pytest.approx(np.sqrt(mean_square))
+
+
+def test_a_network_is_tested_on_its_own_split_only(inputs, tmp_path):
+    run(spec(), inputs, 1, tmp_path / "run")
+    split = json.loads(inputs.split.read_text())
+    split["train"], split["test"] = [7, 8, 2, 3, 4], [0, 1]
+    inputs.split.write_text(json.dumps(split))
+    with pytest.raises(PriorbenchError, match="another split"):
+        evaluate(tmp_path / "run/model.safetensors", inputs, 1, tmp_path / "test.json")
+
+
+def test_divergence_is_counted_not_crashed_on(inputs, tmp_path):
+    training = {"epochs": 3, "batch_size": 2, "learning_rate": 1e30, "gradient_clip": None}
+    run(spec(training=training), inputs, 1, tmp_path / "run")
+    result = record(tmp_path / "run")
+    assert result["status"] == "diverged"
+    assert "epoch" in result["diverged_at"]
+    evaluate(tmp_path / "run/model.safetensors", inputs, 1, tmp_path / "test.json")
+    assert read_json(tmp_path / "test.json")["force_rmse"] is None
+
+
+def test_forcenet_statistics_are_kept_and_transferred(inputs, tmp_path):
+    backbone = {**spec()["backbone"], "architecture": "forcenet", "frequencies": 4}
+    run(spec("pretrain", backbone=backbone), inputs, 1, tmp_path / "pretrained")
+    state, _ = load_model(tmp_path / "pretrained/model.safetensors")
+    means = [v for k, v in state.items() if k.endswith("running_mean")]
+    assert means
+    assert all(bool((m != 0).any()) for m in means)
+    given = replace(inputs, parent=tmp_path / "pretrained/model.safetensors")
+    run(from_mask(backbone=backbone), given, 1, tmp_path / "mask")
+    assert record(tmp_path / "mask")["start_checksum"] == record(tmp_path / "pretrained")["final_checksum"]
+
+
+def test_command_line_refuses_in_one_line(inputs, tmp_path, capsys):
+    arguments = ["--frames", str(inputs.frames), "--neighbours", str(inputs.neighbours), "--split", str(inputs.split)]
+    (tmp_path / "spec.json").write_text(json.dumps(from_mask()))
+    code = main(["finetune", "--spec", f"@{tmp_path}/spec.json", *arguments, "--output", str(tmp_path / "out")])
+    assert code == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "--parent" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_masking_that_is_impossible_is_refused(inputs, tmp_path):
+    task = {"name": "masking", "ratio": 0.1}
+    with pytest.raises(PriorbenchError, match="would mask no molecule"):
+        run(spec("pretrain", task=task), inputs, 1, tmp_path / "out")
+
+
+def test_neighbours_of_another_cutoff_are_refused(inputs, tmp_path):
+    with pytest.raises(PriorbenchError, match="cutoff"):
+        run(spec(backbone={**spec()["backbone"], "cutoff": CUTOFF + 0.5}), inputs, 1, tmp_path / "out")
