@@ -81,7 +81,9 @@ class Frames:
                 )
         outside = _any_by_structure((self.atomic_numbers < 1) | (self.atomic_numbers > 118), owner, len(self))
         if outside.any():
-            raise PriorbenchError(f"{where}: structure {int(outside.argmax())} has an element outside the periodic table")
+            raise PriorbenchError(
+                f"{where}: structure {int(outside.argmax())} has an element outside the periodic table"
+            )
         flat = self.pbc.all(axis=1) & (np.abs(np.linalg.det(self.cells)) < 1e-6)
         if flat.any():
             raise PriorbenchError(f"{where}: structure {int(flat.argmax())} is periodic in a cell of zero volume")

@@ -1,14 +1,17 @@
-"""Options of backbones and tasks, validated without importing them.
+"""Options of plug-ins, validated without importing torch.
 
-Their classes import torch, and building the DAG must not.  ``priorbench schema`` therefore writes the JSON schema of
-every registered class's ``Options`` to ``schemas/options.json``; this module validates against that file and fills in
-the defaults.  A test fails when file and classes drift apart.
+Backbones and tasks import torch, and building the DAG must not.  ``priorbench schema`` therefore writes the JSON
+schema of every registered class's ``Options`` to ``schemas/options.json``; this module validates against that file and
+fills in the defaults.  A test fails when file and classes drift apart.  Dataset sources import nothing heavy, so their
+classes validate themselves, conditions between keys included.
 """
 
 import json
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from priorbench.errors import PriorbenchError
 from priorbench.registry import REGISTRIES, load
@@ -36,12 +39,30 @@ def resolve_options(kind: str, name: str, options: dict[str, Any], where: str) -
 
     ``where`` is the configuration path that an error names.
     """
-    import jsonschema
-
     registry = REGISTRIES[kind]
     if name not in registry:
         raise PriorbenchError(f"{where}: unknown {kind} {name!r}; known are {', '.join(registry)}")
-    schema = schemas()[kind][name]
+    if kind == "dataset":
+        return _validated(load(kind, name).Options, options, where)
+    return _from_schema(schemas()[kind][name], options, where, name)
+
+
+def _validated(cls: type[BaseModel], options: dict[str, Any], where: str) -> dict[str, Any]:
+    try:
+        return cls(**options).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join([where, *map(str, first["loc"])])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key; known are {', '.join(cls.model_fields)}"
+        given = "" if isinstance(first["input"], dict) else f" (given {first['input']!r})"
+        raise PriorbenchError(f"{path}: {message}{given}") from None
+
+
+def _from_schema(schema: dict[str, Any], options: dict[str, Any], where: str, name: str) -> dict[str, Any]:
+    import jsonschema
+
     properties = schema.get("properties", {})
     for error in jsonschema.Draft202012Validator(schema).iter_errors(options):
         if error.validator == "additionalProperties":

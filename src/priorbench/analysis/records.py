@@ -1,0 +1,141 @@
+"""The columns of ``runs.csv`` and ``curves.csv``, and their readers.
+
+``runs.csv`` has one row per run, ``curves.csv`` one row per run and epoch.  Errors are in meV/Å (forces) and meV/atom
+(energies).  The time columns stand last; they alone may differ between two executions of the same experiment.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from priorbench.errors import PriorbenchError
+
+Kind = Literal["text", "integer", "real"]
+
+RUN_KEY = ["dataset", "backbone", "stage", "strategy", "seed"]
+
+#: Fields of ``run.json`` in the order of the columns.
+RUN_FIELDS: dict[str, Kind] = {
+    "experiment": "text",
+    "dataset": "text",
+    "backbone": "text",
+    "architecture": "text",
+    "readout": "text",
+    "stage": "text",
+    "strategy": "text",
+    "role": "text",
+    "task": "text",
+    "pretraining": "text",
+    "seed": "integer",
+    "status": "text",
+    "epochs": "integer",
+    "steps": "integer",
+    "structure_steps": "integer",
+    "train_structures": "integer",
+    "batch_size": "integer",
+    "learning_rate": "real",
+    "flops": "real",
+    "parameters": "integer",
+    "threads": "integer",
+    "device": "text",
+    "config_hash": "text",
+    "data_hash": "text",
+    "split_hash": "text",
+    "version": "text",
+    "commit": "text",
+    "initial_checksum": "text",
+    "start_checksum": "text",
+    "final_checksum": "text",
+    "parent": "text",
+    "parent_checksum": "text",
+    "best_epoch": "real",
+    "val_force_rmse": "real",
+    "val_energy_rmse": "real",
+    "trivial_val_force_rmse": "real",
+    "loss_start": "real",
+    "loss_best": "real",
+    "floor": "real",
+}
+
+#: Fields that only one of the two stages has.
+PRETRAIN_ONLY = {"loss_start", "loss_best", "floor"}
+FINETUNE_ONLY = {"val_force_rmse", "val_energy_rmse", "trivial_val_force_rmse"}
+
+#: Errors on the test split: forces in meV/Å, energies in meV/atom.
+QUANTITIES = ("force_rmse", "force_mae", "energy_rmse", "energy_mae")
+TEST_COLUMNS: dict[str, Kind] = {
+    **{f"test_{quantity}": "real" for quantity in QUANTITIES},
+    **{f"trivial_{quantity}": "real" for quantity in QUANTITIES},
+}
+
+#: What the pretraining before a finetuning run has cost (0 where there was none).
+JOINED_COLUMNS: dict[str, Kind] = {
+    "pretrain_epochs": "integer",
+    "pretrain_steps": "integer",
+    "pretrain_flops": "real",
+    "total_flops": "real",
+}
+
+#: Wall-clock columns (s, structures/s): the only ones that are not deterministic.
+RUN_TIMES: dict[str, Kind] = {
+    "seconds": "real",
+    "structures_per_s": "real",
+    "pretrain_seconds": "real",
+    "total_seconds": "real",
+}
+
+RUN_COLUMNS: dict[str, Kind] = {**RUN_FIELDS, **TEST_COLUMNS, **JOINED_COLUMNS, **RUN_TIMES}
+
+#: Columns of a run's ``metrics.csv`` that are kept, the times last.
+METRIC_COLUMNS: dict[str, Kind] = {
+    "epoch": "integer",
+    "step": "integer",
+    "learning_rate": "real",
+    "train_loss": "real",
+    "val_loss": "real",
+    "val_force_rmse": "real",
+    "val_energy_rmse": "real",
+    "grad_norm": "real",
+    "seconds": "real",
+    "structures_per_s": "real",
+}
+
+CURVE_KEY: dict[str, Kind] = {
+    "dataset": "text",
+    "backbone": "text",
+    "strategy": "text",
+    "stage": "text",
+    "role": "text",
+    "task": "text",
+    "seed": "integer",
+}
+CURVE_COLUMNS: dict[str, Kind] = {**CURVE_KEY, **METRIC_COLUMNS}
+
+_DTYPES = {"text": "object", "integer": "int64", "real": "float64"}
+
+
+def load_runs(runs_csv: Path) -> pd.DataFrame:
+    """Read ``runs.csv`` with every column of its declared type; empty text is None, an empty number NaN."""
+    return _load(runs_csv, RUN_COLUMNS)
+
+
+def load_curves(curves_csv: Path) -> pd.DataFrame:
+    """Read ``curves.csv``; epochs count from 1 within each stage, epoch 0 is the state before training."""
+    return _load(curves_csv, CURVE_COLUMNS)
+
+
+def _load(path: Path, columns: dict[str, Kind]) -> pd.DataFrame:
+    dtypes = {name: _DTYPES[kind] for name, kind in columns.items()}
+    try:
+        frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=["", "nan"])
+    except FileNotFoundError:
+        raise PriorbenchError(f"{path}: no such file; run `priorbench collect` first") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); collect it again") from None
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise PriorbenchError(f"{path}: no column {missing[0]!r}; it was made by another version, collect it again")
+    texts = [name for name, kind in columns.items() if kind == "text"]
+    frame[texts] = frame[texts].astype(object).where(frame[texts].notna(), None)
+    return frame

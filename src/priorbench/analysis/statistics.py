@@ -1,0 +1,182 @@
+"""Means, intervals and paired comparisons over seeds: ``runs.csv`` → ``statistics.json``.
+
+**What the intervals cover.**  All are 95 % Student t-intervals over seeds on the log of the error
+(:mod:`priorbench.analysis.intervals`).  A seed draws the split (where the configuration resamples it), the initial
+weights, the order of batches and the masks or noise, so an interval covers the variation over those, for this source
+of data, these sizes and these settings.  It covers neither other simulations nor other hyper-parameters, and it is
+not corrected for the number of comparisons made.
+
+Diverged runs are counted, never dropped in silence: they are listed beside the number of completed ones, and a
+comparison that lost a pair to one is undecided.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from priorbench.analysis.guards import check_baselines
+from priorbench.analysis.intervals import estimate, paired
+from priorbench.analysis.records import QUANTITIES, load_curves, load_runs
+from priorbench.analysis.results import (
+    QUANTITY_NAMES,
+    Comparison,
+    PretrainingResult,
+    Quantity,
+    Statistics,
+    StrategyResult,
+    write_statistics,
+)
+from priorbench.errors import PriorbenchError
+
+_ROLES = {"scratch": 0, "longer-steps": 1, "longer-compute": 2, "pretrained": 3}
+
+
+def statistics(runs_csv: Path, curves_csv: Path, output: Path) -> None:
+    """Write ``statistics.json``.
+
+    Raises:
+        PriorbenchError: a baseline is missing, strategies have different seeds, or a completed run has no curve.
+    """
+    runs = load_runs(runs_csv)
+    _check_curves(runs, load_curves(curves_csv))
+    write_statistics(output, summarise(runs))
+
+
+def summarise(runs: pd.DataFrame) -> Statistics:
+    """All statistics of the table of runs."""
+    finetuned = runs[runs["stage"] == "finetune"]
+    strategies: list[StrategyResult] = []
+    comparisons: list[Comparison] = []
+    for place, members in finetuned.groupby(["dataset", "backbone"], sort=True):
+        check_baselines("/".join(map(str, place)), [{"role": role} for role in members["role"]])
+        results = [_strategy(group) for _, group in members.groupby("strategy", sort=True)]
+        strategies += sorted(results, key=order)
+        comparisons += _comparisons(sorted(results, key=order), members)
+    return Statistics(strategies, comparisons, _pretraining(runs[runs["stage"] == "pretrain"]))
+
+
+def order(result: StrategyResult) -> tuple[int, str, str]:
+    """Scratch first, then longer ones, then pretrained ones by task and name."""
+    return _ROLES.get(result.role, len(_ROLES)), result.task or "", result.strategy
+
+
+def _check_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> None:
+    key = ["dataset", "backbone", "stage", "strategy", "seed"]
+    present = set(curves[key].itertuples(index=False, name=None))
+    for row in runs.loc[runs["status"] == "completed", key].itertuples(index=False, name=None):
+        if row not in present:
+            raise PriorbenchError(f"{'/'.join(map(str, row))}: completed, but not in curves.csv; collect again")
+
+
+def _strategy(group: pd.DataFrame) -> StrategyResult:
+    first = group.iloc[0]
+    group = group.sort_values("seed")
+    done = group[group["status"] == "completed"]
+    budget = done if len(done) else group
+    text = {name: first[name] for name in ("dataset", "backbone", "architecture", "readout", "strategy", "role")}
+    ratio = (done["val_force_rmse"] / done["trivial_val_force_rmse"]).dropna()
+    return StrategyResult(
+        **text,
+        task=first["task"],
+        pretraining=first["pretraining"],
+        seeds=_integers(group["seed"]),
+        diverged=_integers(group.loc[group["status"] != "completed", "seed"]),
+        parameters=int(first["parameters"]),
+        steps=float((budget["steps"] + budget["pretrain_steps"]).mean()),
+        flops=float(budget["total_flops"].mean()),
+        errors={quantity: estimate(list(done[f"test_{quantity}"])) for quantity in QUANTITIES},
+        trivial={quantity: estimate(list(group[f"trivial_{quantity}"].dropna())).mean for quantity in QUANTITIES},
+        worse_than_trivial={
+            quantity: int((done[f"test_{quantity}"] >= done[f"trivial_{quantity}"]).sum()) for quantity in QUANTITIES
+        },
+        validation_ratio=estimate(list(ratio)),
+        seconds=estimate([value for value in done["total_seconds"] if value > 0]),
+    )
+
+
+def _integers(values: Iterable[int]) -> list[int]:
+    return sorted(int(value) for value in values)
+
+
+def _comparisons(results: list[StrategyResult], runs: pd.DataFrame) -> list[Comparison]:
+    """Every pretrained strategy against scratch, every longer run, and masking against denoising."""
+    found = []
+    for result in (item for item in results if item.role == "pretrained"):
+        for reference in results:
+            rival = result.task == "masking" and reference.task == "denoising"
+            if reference.role != "pretrained" or rival:
+                matched = _is_nearest(result, reference, results)
+                found += [_compare(result, reference, quantity, runs, matched) for quantity in QUANTITY_NAMES]
+    return found
+
+
+def _is_nearest(result: StrategyResult, reference: StrategyResult, results: list[StrategyResult]) -> bool:
+    """Whether no other reference of the same role spends a budget nearer to that of ``result``."""
+    if not reference.role.startswith("longer-"):
+        return True
+
+    def distance(other: StrategyResult) -> float:
+        if reference.role == "longer-compute":
+            return abs(other.flops - result.flops)
+        return abs(other.steps - result.steps)
+
+    return distance(reference) <= min(distance(other) for other in results if other.role == reference.role)
+
+
+def _compare(
+    result: StrategyResult, reference: StrategyResult, quantity: Quantity, runs: pd.DataFrame, matched: bool
+) -> Comparison:
+    try:
+        change = paired(_errors(runs, result.strategy, quantity), _errors(runs, reference.strategy, quantity))
+    except PriorbenchError as error:
+        place = f"{result.dataset}/{result.backbone}"
+        raise PriorbenchError(f"{place}: {result.strategy} against {reference.strategy}: {error}") from None
+    return Comparison(
+        dataset=result.dataset,
+        backbone=result.backbone,
+        strategy=result.strategy,
+        reference=reference.strategy,
+        reference_role=reference.role,
+        task=result.task,
+        reference_task=reference.task,
+        quantity=quantity,
+        matched=matched,
+        step_ratio=reference.steps / max(result.steps, 1),
+        flop_ratio=reference.flops / max(result.flops, 1),
+        change=change,
+    )
+
+
+def _errors(runs: pd.DataFrame, strategy: str, quantity: Quantity) -> dict[int, float | None]:
+    """Test RMSE by seed (meV/Å or meV/atom); None for a diverged run."""
+    own = runs[runs["strategy"] == strategy]
+    return {
+        int(seed): float(error) if status == "completed" else None
+        for seed, status, error in zip(own["seed"], own["status"], own[f"test_{quantity}_rmse"], strict=True)
+    }
+
+
+def _pretraining(runs: pd.DataFrame) -> list[PretrainingResult]:
+    found = []
+    for row in runs.sort_values(["dataset", "backbone", "strategy", "seed"]).to_dict("records"):
+        start, best, floor = (None if pd.isna(row[name]) else float(row[name]) for name in _LOSSES)
+        found.append(
+            PretrainingResult(
+                dataset=row["dataset"],
+                backbone=row["backbone"],
+                pretraining=row["strategy"],
+                task=row["task"],
+                seed=int(row["seed"]),
+                diverged=row["status"] != "completed",
+                loss_start=start,
+                loss_best=best,
+                floor=floor,
+                below_start=best is not None and start is not None and best < start,
+                below_floor=None if floor is None else best is not None and best < floor,
+            )
+        )
+    return found
+
+
+_LOSSES = ("loss_start", "loss_best", "floor")

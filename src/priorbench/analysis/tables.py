@@ -1,0 +1,137 @@
+"""The table of errors: ``rmse.csv`` (numbers), ``rmse.md`` (what ``make run`` prints) and ``rmse.tex`` (booktabs).
+
+Rows: dataset × backbone × strategy, and the trivial predictor (zero force, mean energy).  Errors on the test split,
+forces in meV/Å, energies in meV/atom.  Everything but the last column, seconds, is the same on every execution.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from priorbench.analysis.evidence import Weight, recipe_share, weigh
+from priorbench.analysis.intervals import Estimate, Paired
+from priorbench.analysis.records import QUANTITIES, load_runs
+from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
+from priorbench.analysis.text import MISSING, change, latex_table, markdown_table, number, with_interval
+from priorbench.io import write_rows, write_text
+
+TRIVIAL = "trivial"
+MARK = "†"
+
+_HEADER = [
+    "dataset",
+    "backbone",
+    "strategy",
+    "force RMSE meV/Å",
+    "force MAE meV/Å",
+    "energy RMSE meV/atom",
+    "energy MAE meV/atom",
+    "Δ scratch %",
+    "Δ longer %",
+    "seeds",
+    "diverged",
+    "TFLOP",
+    "seconds",
+]
+_COLUMNS = "lll" + "r" * 10
+
+
+def tables(runs_csv: Path, statistics_json: Path, evidence: Mapping[str, int], output_dir: Path) -> None:
+    """Write ``rmse.csv``, ``rmse.md`` and ``rmse.tex`` into ``output_dir``.
+
+    ``evidence`` is the floor (``structure_steps``, ``seeds``) that the caption holds the experiment against.
+    """
+    runs, statistics = load_runs(runs_csv), load_statistics(statistics_json)
+    caption = _caption(weigh(runs, evidence), recipe_share(runs))
+    rows = _text_rows(statistics)
+    write_rows(output_dir / "rmse.csv", _csv_rows(statistics))
+    write_text(output_dir / "rmse.md", markdown_table(_HEADER, rows, _COLUMNS) + f"\n{caption}\n")
+    write_text(output_dir / "rmse.tex", latex_table(_HEADER, rows, caption, _COLUMNS))
+
+
+def _caption(weight: Weight, share: str) -> str:
+    return (
+        "Test errors: geometric mean [95 % interval] over seeds. Δ: change of force RMSE against scratch and against "
+        "the longer run of as many steps, paired by seed. TFLOP: counted, pretraining included, as are the seconds. "
+        f"{MARK}: not below the trivial predictor for at least one seed. {share} {weight.describe()}"
+    )
+
+
+def reference_change(statistics: Statistics, result: StrategyResult, role: str, quantity: str) -> Paired | None:
+    """The comparison of a strategy with its reference of that role (the matched one); None for a baseline."""
+    for c in statistics.comparisons:
+        own = (c.dataset, c.backbone, c.strategy) == (*result.place, result.strategy)
+        if own and c.reference_role == role and c.matched and c.quantity == quantity:
+            return c.change
+    return None
+
+
+def _text_rows(statistics: Statistics) -> list[list[str]]:
+    rows = []
+    for place in statistics.places:
+        results = statistics.of(*place)
+        trivial = _trivial(results)
+        rows.append([*place, TRIVIAL, *(number(trivial[q]) for q in QUANTITIES), *[MISSING] * 6])
+        rows += [_text_row(statistics, result) for result in results]
+    return rows
+
+
+def _text_row(statistics: Statistics, result: StrategyResult) -> list[str]:
+    changes = (reference_change(statistics, result, role, "force") for role in ("scratch", "longer-steps"))
+    return [
+        *(*result.place, result.strategy),
+        *(_marked(result, quantity) for quantity in QUANTITIES),
+        *(MISSING if paired is None else change(paired) for paired in changes),
+        *(str(len(result.seeds)), str(len(result.diverged))),
+        number(result.flops / 1e12),
+        number(result.seconds.mean),
+    ]
+
+
+def _marked(result: StrategyResult, quantity: str) -> str:
+    return with_interval(result.errors[quantity]) + (MARK if result.worse_than_trivial[quantity] else "")
+
+
+def _trivial(results: list[StrategyResult]) -> dict[str, float | None]:
+    """The trivial predictor's errors: the same test frames for all strategies, so the first that has them."""
+    return {q: next((r.trivial[q] for r in results if r.trivial[q] is not None), None) for q in QUANTITIES}
+
+
+def _csv_rows(statistics: Statistics) -> list[dict[str, object]]:
+    rows = []
+    for place in statistics.places:
+        results = statistics.of(*place)
+        seeds = len(results[0].seeds)
+        errors = {q: Estimate(mean, None, None, None, []) for q, mean in _trivial(results).items()}
+        nothing = Estimate(None, None, None, None, [])
+        key: dict[str, object] = dict(zip(("dataset", "backbone"), place, strict=True))
+        rows.append({**key, **_csv_row(TRIVIAL, TRIVIAL, errors, {}, [None, None], (seeds, 0, None), nothing)})
+        for r in results:
+            changes = [reference_change(statistics, r, role, "force") for role in ("scratch", "longer-steps")]
+            counts = (len(r.seeds), len(r.diverged), r.flops)
+            row = _csv_row(r.strategy, r.role, r.errors, r.worse_than_trivial, changes, counts, r.seconds)
+            rows.append({**key, **row})
+    return rows
+
+
+def _csv_row(
+    strategy: str,
+    role: str,
+    errors: Mapping[str, Estimate],
+    worse: Mapping[str, int],
+    changes: list[Paired | None],
+    counts: tuple[int, int, float | None],
+    seconds: Estimate,
+) -> dict[str, object]:
+    """Columns ``<quantity>_<unit>``, ``_low``, ``_high``; Δ as fractions; ``counts`` are seeds, diverged, FLOPs."""
+    row: dict[str, object] = {"strategy": strategy, "role": role}
+    for quantity in QUANTITIES:
+        unit = "mev_per_angstrom" if quantity.startswith("force") else "mev_per_atom"
+        e = errors[quantity]
+        row.update({f"{quantity}_{unit}": e.mean, f"{quantity}_low": e.low, f"{quantity}_high": e.high})
+        row.update({f"{quantity}_spread": e.spread, f"{quantity}_seeds_worse_than_trivial": worse.get(quantity, 0)})
+    for name, paired in zip(("scratch", "longer_steps"), changes, strict=True):
+        p = paired or Paired(0)
+        row.update({f"delta_{name}": p.delta, f"delta_{name}_low": p.low, f"delta_{name}_high": p.high})
+        row[f"verdict_{name}"] = p.verdict if paired else None
+    row.update(dict(zip(("seeds", "diverged", "total_flops"), counts, strict=True)))
+    return {**row, "total_seconds": seconds.mean}

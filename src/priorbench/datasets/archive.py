@@ -1,0 +1,31 @@
+"""Acquired parts on disk: .npz archives that are whole or absent and never hold a pickle."""
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorbench.errors import PriorbenchError
+from priorbench.io import atomic_path
+from priorbench.tensors import Arrays
+
+
+def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write ``arrays`` to ``path`` atomically; the same arrays give the same bytes."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes the names for allow_pickle
+
+
+def read_npz(path: Path, names: Iterable[str]) -> Arrays:
+    """Read the arrays called ``names``; a missing, cut or foreign file is a :class:`PriorbenchError`."""
+    try:
+        # np.load leaves a file open that it cannot read, so it is opened here.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names}
+    except FileNotFoundError:
+        raise PriorbenchError(f"{path}: no such file; run the rule that acquires it first") from None
+    except (KeyError, ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise PriorbenchError(f"{path}: damaged or not an acquired part ({error}); delete it and run again") from None

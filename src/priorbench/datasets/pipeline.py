@@ -1,0 +1,66 @@
+"""The two steps from a dataset's specification to its frames: acquire the parts, convert them.
+
+A dataset is the JSON object of :func:`priorbench.runs.dataset_spec`: ``{"name", "source", "options"}``.  Its parts are
+files ``<part>.npz``.  Asking for the parts imports neither torch nor OpenMM, because the workflow's DAG is built so.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from priorbench.datasets.base import Source
+from priorbench.errors import PriorbenchError
+from priorbench.io import write_json
+from priorbench.registry import load
+
+
+def source_for(source: str, options: Mapping[str, Any]) -> Source:
+    """The source registered as ``source``, made from ``options``; options that contradict each other are refused."""
+    kind = load("dataset", source)
+    try:
+        instance: Source = kind(kind.Options(**options))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join([source, *map(str, first["loc"])])
+        raise PriorbenchError(f"{path}: {first['msg'].removeprefix('Value error, ')}") from None
+    return instance
+
+
+def parts(dataset: Mapping[str, Any]) -> list[str]:
+    """Names of the parts that ``dataset`` is acquired in, one job each."""
+    return source_for(dataset["source"], dataset["options"]).parts()
+
+
+def acquire(dataset: Mapping[str, Any], part: str, mirror: Path | None, output: Path) -> None:
+    """Generate or fetch ``part`` of ``dataset`` and write it to ``output`` (.npz, the source's own units).
+
+    ``mirror`` is a folder tried before any download; the environment variable PRIORBENCH_MIRROR overrides it.
+    """
+    source = source_for(dataset["source"], dataset["options"])
+    if part not in source.parts():
+        raise PriorbenchError(f"{dataset['name']}: no part {part!r}; its parts are {', '.join(source.parts())}")
+    configured = os.environ.get("PRIORBENCH_MIRROR")
+    source.acquire(part, Path(configured) if configured else mirror, output)
+
+
+def convert(dataset: Mapping[str, Any], parts: Sequence[Path], output: Path, card: Path) -> None:
+    """Convert all ``parts`` of ``dataset`` to frames (``output``) and describe them in a data card (``card``, JSON)."""
+    from priorbench.datasets.card import describe
+
+    source = source_for(dataset["source"], dataset["options"])
+    files = {path.stem: path for path in parts}
+    if sorted(files) != sorted(source.parts()):
+        raise PriorbenchError(
+            f"{dataset['name']}: parts {sorted(files)} were given but {sorted(source.parts())} make the dataset; "
+            "acquire each once"
+        )
+    frames = source.convert({part: files[part] for part in source.parts()})
+    frames = replace(frames, metadata={**frames.metadata, "dataset": dict(dataset)})
+    frames.validate(dataset["name"])
+    content = describe(frames)
+    frames.save(output)
+    write_json(card, content)

@@ -1,0 +1,193 @@
+"""DFT water, revPBE0-D3: 64 molecules, liquid and ice, classical and path-integral nuclei (1778 structures, download).
+
+One part is one sub-system in DeePMD layout (Å, eV, eV/Å).  All oxygens come before all hydrogens and some molecules
+are stretched or share a proton, so molecules are perceived.  The path-integral beads of one frame are near-duplicates
+and form one group: see :func:`bead_groups`.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from priorbench.config import Strict
+from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.download import fetch
+from priorbench.errors import PriorbenchError
+from priorbench.frames import Frames
+
+URL = (
+    "https://raw.githubusercontent.com/CSIprinceton/workshop-june-2024/5aec42569907b867f90e9964599ec4c20ba224e6/"
+    "hands-on-sessions/day-4-DPA2/assets/dataset/"
+)
+TYPES = {  # the same in every sub-system
+    "type.raw": "c0287bfae960bdddafa96841b59c29ac9b7548ddac0b5bebd30fb502563d0507",
+    "type_map.raw": "2af2202bdb95741681b308b05c1dae7837141fe32b10d14db2a4c0ea9103e55b",
+}
+ARRAYS = ("box", "coord", "energy", "force")
+SHA256 = {  # of set.000/{box,coord,energy,force}.npy
+    "classical_ice": (
+        "dcd98fced859d1843b6644ddf2ec700857429d2c54ad032567883cf834fa911d",
+        "60c40d3b103edbd76dcd2ca5c5858273f16ef9c78c296294dcc78bca94e7c900",
+        "59cad17f79239014be6446741ce320adbf077d9727781499fdb241f093eb8fcd",
+        "32d1f940e99b8bcc4782d4bd1aa94b1b8456988441731fd2c21a3a14d3d60a73",
+    ),
+    "classical_liq": (
+        "96f2060085b044890744b4a612581b8e0e3a402afbdb9d13f912f6e0f9292d01",
+        "076ea86b7b82c40c554f10c634fcea8400d7fedcf986a6a43460fb0e9f5db204",
+        "68e841f6e612b26371d78ddbe80d1997b76a10d3dfbf3d2391b618d9a3ef8301",
+        "83c2fe995ed230ee4e305b7fffcf390d5613bb28e767ff66227c86e51b22c561",
+    ),
+    "quantum_ice": (
+        "f5ca1d9dd249e7e03d1319048a56a20460e6f27994f55cbef92035c3d4295c13",
+        "e9b284250133e53a6bbde4ea5b32c8aacfab573b7240d28f08f5dc6b942e1e73",
+        "b0f808e3d5457484b4909f3df32fdb064ea06046ea4a48d7281d5ec9e1c34038",
+        "5bb3dd169e22bb353c57ea5ddae5dd1a4dbab5135d4d8bf4beef3351be787b5a",
+    ),
+    "quantum_liq": (
+        "1adfc81c7cf0f9bc40f3a44e1ebbd50c5497bd1d14db3415382225b0b420c64c",
+        "27440d2917081fc39dc6a56f40b412f6e54dc8d2f72777ee3fd39f74771c5b61",
+        "b4ab04ae372960621b15694185d60faabb47dcc6cb02a25db5833017d287b163",
+        "e4cf0fd866a3b3950d784e548596c22fca720bdcaf2e26df324ec0c0cd7d23eb",
+    ),
+}
+Subsystem = Literal["classical_ice", "classical_liq", "quantum_ice", "quantum_liq"]
+BEAD_DISPLACEMENT = 0.1  # Å
+
+
+class RevPBE0D3Options(Strict):
+    """Which structures are used."""
+
+    subsystems: list[Subsystem] = Field(
+        ["classical_ice", "classical_liq", "quantum_ice", "quantum_liq"], min_length=1, description="in this order"
+    )
+    intact_only: bool = Field(False, description="leave out structures with an atom outside every intact molecule")
+    max_structures: int | None = Field(
+        None, ge=1, description="keep at most so many structures, drawn by whole groups with a fixed seed; null: all"
+    )
+
+    @field_validator("subsystems")
+    @classmethod
+    def _distinct(cls, subsystems: list[str]) -> list[str]:
+        if len(set(subsystems)) != len(subsystems):
+            raise ValueError("a sub-system appears twice")
+        return subsystems
+
+
+class RevPBE0D3:
+    """Source of the fetched DFT frames; see the module's docstring."""
+
+    Options: ClassVar[type[Strict]] = RevPBE0D3Options
+
+    def __init__(self, options: RevPBE0D3Options) -> None:
+        self.options = options
+
+    def parts(self) -> list[str]:
+        """One part per sub-system."""
+        return list(self.options.subsystems)
+
+    def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
+        """Fetch the six files of ``part`` and pack them, unchanged, into ``output``."""
+        local = {
+            name: fetch(f"{URL}{name}", sha256, f"revpbe0_d3/{name}", mirror) for name, sha256 in _files(part).items()
+        }
+        arrays = {name: np.load(local[f"{part}/set.000/{name}.npy"], allow_pickle=False) for name in ARRAYS}
+        arrays["type"] = np.array(local[f"{part}/type.raw"].read_text().split(), np.int64)
+        arrays["type_map"] = np.array(local[f"{part}/type_map.raw"].read_text().split())
+        check_shapes(part, arrays)
+        write_npz(output, **arrays)
+
+    def convert(self, parts: dict[str, Path]) -> Frames:
+        """Frames of all sub-systems in their given order, with the options' filters applied."""
+        from priorbench.datasets.blocks import all_intact, assemble, take
+
+        frames = assemble([_block(path, index) for index, path in enumerate(parts.values())], self._metadata(parts))
+        if self.options.intact_only:
+            frames = take(frames, np.flatnonzero(all_intact(frames)))
+        if self.options.max_structures is not None:
+            frames = take(frames, draw_groups(frames.groups, self.options.max_structures))
+        return frames
+
+    def _metadata(self, parts: dict[str, Path]) -> dict[str, Any]:
+        return {
+            "source": "revpbe0_d3",
+            "description": "64 H2O, revPBE0-D3 with CP2K, liquid and ice, classical and path-integral nuclei",
+            "url": URL,
+            "licence": "none stated upstream; fetched, never redistributed",
+            "citation": "CSI workshop, June 2024, hands-on session of day 4 (DPA-2); upstream names no paper",
+            "units": {"in": "Å, eV, eV/Å", "out": "Å, eV, eV/Å"},
+            "subsystems": list(parts),
+            "sha256": {name: sha256 for part in parts for name, sha256 in _files(part).items()},
+        }
+
+
+def check_shapes(part: str, arrays: dict[str, NDArray[Any]]) -> None:
+    """Refuse arrays that do not fit each other or the atom types."""
+    structures, atoms = len(arrays["energy"]), len(arrays["type"])
+    expected = {"box": 9, "coord": 3 * atoms, "energy": 1, "force": 3 * atoms}
+    for name, columns in expected.items():
+        if arrays[name].size != structures * columns or arrays[name].dtype.kind != "f":
+            raise PriorbenchError(
+                f"revpbe0_d3 {part}: {name}.npy has shape {arrays[name].shape} for {structures} structures of {atoms} "
+                "atoms; fetch it again"
+            )
+    if not np.isin(arrays["type"], np.arange(len(arrays["type_map"]))).all():
+        raise PriorbenchError(f"revpbe0_d3 {part}: type.raw names a type that type_map.raw lacks; fetch it again")
+
+
+def bead_groups(oxygens: NDArray[np.float64], cells: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Number the independent frames: structures linked by equal cells and nearly equal oxygen positions are one.
+
+    ``oxygens`` (F, m, 3) Å, ``cells`` (F, 3, 3) Å → (F,).  Nearly equal is a minimum-image displacement with root mean
+    square below 0.1 Å over the coordinates.  Beads reach 0.07 Å, other structures of equal cell start at 0.4 Å.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    same_cell = np.unique(cells.reshape(len(cells), 9), axis=0, return_inverse=True)[1]
+    links = [np.zeros((2, 0), np.int64)]
+    for cell in range(same_cell.max() + 1):
+        members = np.flatnonzero(same_cell == cell)
+        fractional = oxygens[members] @ np.linalg.inv(cells[members[0]])
+        displacement = fractional[:, None] - fractional[None]
+        displacement = (displacement - np.round(displacement)) @ cells[members[0]]
+        near = np.sqrt((displacement**2).mean(axis=(2, 3))) < BEAD_DISPLACEMENT
+        links.append(members[np.array(np.nonzero(near))])
+    rows, columns = np.concatenate(links, axis=1)
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(cells), len(cells)))
+    labels = connected_components(graph, directed=False)[1]
+    return np.asarray(labels, np.int32)
+
+
+def draw_groups(groups: NDArray[np.int32], most: int) -> NDArray[np.int64]:
+    """Structures of randomly drawn whole groups, at most ``most`` of them, ascending; the same at every call."""
+    order = np.random.default_rng(0).permutation(np.unique(groups))
+    sizes = np.bincount(groups)[order]
+    return np.flatnonzero(np.isin(groups, order[np.cumsum(sizes) <= most]))
+
+
+def _files(part: str) -> dict[str, str]:
+    arrays = {f"{part}/set.000/{name}.npy": sha256 for name, sha256 in zip(ARRAYS, SHA256[part], strict=True)}
+    return {**arrays, **{f"{part}/{name}": sha256 for name, sha256 in TYPES.items()}}
+
+
+def _block(path: Path, subsystem: int) -> Any:
+    from ase.data import atomic_numbers
+
+    from priorbench.datasets.blocks import Block
+
+    arrays = read_npz(path, (*ARRAYS, "type", "type_map"))
+    numbers = np.array([atomic_numbers[str(symbol)] for symbol in arrays["type_map"]], np.int16)[arrays["type"]]
+    positions = arrays["coord"].reshape(len(arrays["energy"]), -1, 3)
+    cells = arrays["box"].reshape(-1, 3, 3)
+    return Block(
+        positions=positions,
+        forces=arrays["force"].reshape(positions.shape),
+        energies=arrays["energy"].reshape(-1),
+        cells=cells,
+        atomic_numbers=numbers,
+        groups=bead_groups(positions[:, numbers == 8], cells),
+        subsystem=subsystem,
+    )

@@ -1,0 +1,128 @@
+"""Rigid TIP3P water, generated with OpenMM: the recipe of the paper's classical set, equilibrated (arXiv 2112.03383).
+
+One part is one trajectory: its own seed, random places and orientations, minimisation, equilibration, then one frame
+every ``interval_steps`` steps of Langevin dynamics at constant volume.  Parts hold OpenMM's units (nm, kJ/mol,
+kJ/mol/nm) and positions that are not wrapped into the box.
+
+The labels leave out the constraint forces: they hold Coulomb and Lennard-Jones forces between molecules and nothing
+within them, so a model trained on them needs rigid molecules in dynamics.  The same options and part give the same
+bytes on the same kind of processor (one thread, deterministic forces).
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from priorbench.config import Strict
+from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.frames import Frames
+
+MOLAR_MASS = 18.01528  # g/mol
+AVOGADRO = 0.602214076  # molecules per Å³ of 1 mol/cm³
+LARGEST_CUTOFF = 10.0  # Å, the paper's
+ARRAYS = ("positions", "forces", "energies", "box", "temperatures")
+
+
+class TIP3POptions(Strict):
+    """What is simulated."""
+
+    molecules: int = Field(64, ge=1, description="water molecules in the cubic box")
+    trajectories: int = Field(10, ge=1, description="independent trajectories; each is one group of the split")
+    frames: int = Field(40, ge=1, description="frames kept of each trajectory")
+    interval_steps: int = Field(50, ge=1, description="time steps between two frames")
+    timestep: float = Field(2.0, gt=0, le=4, description="time step, fs")
+    temperature: float = Field(300.0, gt=0, description="temperature of the Langevin thermostat, K")
+    equilibration_ps: float = Field(20.0, ge=0, description="dynamics discarded before the first frame, ps")
+    density: float = Field(
+        0.9647,
+        gt=0,
+        le=1.5,
+        description="density that sets the box, g/cm³; the default is the paper's 258 per 2 nm cube",
+    )
+    cutoff: float | None = Field(
+        None, gt=0, description="real-space cutoff, Å, at most half the box; null: half the box, but at most 10"
+    )
+    switch: float = Field(
+        1.5, ge=0, description="width over which Lennard-Jones is switched off below the cutoff, Å; 0: cut off sharply"
+    )
+    ewald_tolerance: float = Field(1e-5, gt=0, lt=1, description="relative error of the Ewald forces")
+    seed: int = Field(0, ge=0, description="seed from which every trajectory derives its own")
+
+    @property
+    def box(self) -> float:
+        """Edge of the cubic box, Å."""
+        return float((self.molecules * MOLAR_MASS / (AVOGADRO * self.density)) ** (1 / 3))
+
+    @property
+    def real_space_cutoff(self) -> float:
+        """The cutoff in use, Å."""
+        return min(LARGEST_CUTOFF, self.box / 2) if self.cutoff is None else self.cutoff
+
+    @model_validator(mode="after")
+    def _fits_the_box(self) -> Self:
+        if self.real_space_cutoff > self.box / 2:
+            raise ValueError(
+                f"cutoff: {self.cutoff:g} Å is more than half the box, {self.box / 2:.3f} Å for {self.molecules} "
+                f"molecules at {self.density:g} g/cm³; lower it, set null, or take more molecules"
+            )
+        if self.switch >= self.real_space_cutoff:
+            raise ValueError(f"switch: {self.switch:g} Å is not less than the cutoff, {self.real_space_cutoff:.3f} Å")
+        return self
+
+
+class TIP3P:
+    """Source of rigid-water frames; see the module's docstring."""
+
+    Options: ClassVar[type[Strict]] = TIP3POptions
+
+    def __init__(self, options: TIP3POptions) -> None:
+        self.options = options
+
+    def parts(self) -> list[str]:
+        """One part per trajectory."""
+        return [f"trajectory{index}" for index in range(self.options.trajectories)]
+
+    def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
+        """Simulate ``part`` on one thread and write it to ``output``; there is nothing to download."""
+        from priorbench.datasets.tip3p_simulation import simulate
+
+        arrays = simulate(self.options, self.parts().index(part))
+        write_npz(output, **arrays, openmm=np.array(version("openmm")))
+
+    def convert(self, parts: dict[str, Path]) -> Frames:
+        """Frames of all trajectories, one group each."""
+        from ase import units
+
+        from priorbench.datasets.blocks import Block, assemble
+
+        energy, length = units.kJ / units.mol, units.nm
+        water = np.array([8, 1, 1] * self.options.molecules, np.int16)
+        content = {part: read_npz(path, (*ARRAYS, "openmm")) for part, path in parts.items()}
+        blocks = [
+            Block(
+                positions=arrays["positions"] * length,
+                forces=arrays["forces"] * (energy / length),
+                energies=arrays["energies"] * energy,
+                cells=np.tile(np.eye(3) * (arrays["box"] * length), (len(arrays["energies"]), 1, 1)),
+                atomic_numbers=water,
+                groups=np.zeros(len(arrays["energies"]), np.int32),
+            )
+            for arrays in content.values()
+        ]
+        return assemble(blocks, self._metadata(content))
+
+    def _metadata(self, content: dict[str, dict[str, NDArray[Any]]]) -> dict[str, Any]:
+        return {
+            "source": "tip3p",
+            "description": "rigid TIP3P water, PME, Langevin dynamics at constant volume; no constraint forces",
+            "licence": "none needed: generated here",
+            "citation": "recipe: arXiv 2112.03383; TIP3P: 10.1063/1.445869; OpenMM: 10.1021/acs.jpcb.3c06662",
+            "units": {"in": "nm, kJ/mol, kJ/mol/nm", "out": "Å, eV, eV/Å"},
+            "subsystems": ["tip3p"],
+            "openmm": sorted({str(arrays["openmm"]) for arrays in content.values()}),
+            "mean_temperature_K": {part: float(arrays["temperatures"].mean()) for part, arrays in content.items()},
+        }

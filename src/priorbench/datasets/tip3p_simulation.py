@@ -1,0 +1,127 @@
+"""The simulation behind :mod:`priorbench.datasets.tip3p`, in OpenMM's units: nm, kJ/mol, kJ/mol/nm, K."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorbench.errors import PriorbenchError
+
+if TYPE_CHECKING:
+    from priorbench.datasets.tip3p import TIP3POptions
+
+BOND_LENGTH = 0.9572  # Å
+ANGLE = 104.52  # degrees
+GAS_CONSTANT = 0.00831446261815324  # kJ/mol/K
+FRICTION = 1.0  # 1/ps
+DECORRELATION = 0.3  # ps after which kinetic energies are independent (autocorrelation 0.2 at 0.2 ps, 0 at 0.3 ps)
+
+
+def simulate(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
+    """Run trajectory ``index``: positions and forces (F, 3n, 3) nm, kJ/mol/nm, energies (F,) kJ/mol, box nm, K (F,)."""
+    import openmm
+
+    try:
+        arrays = _run(options, index)
+    except openmm.OpenMMException as error:
+        raise PriorbenchError(
+            f"tip3p trajectory{index}: OpenMM stopped ({error}); lower timestep or density, or equilibrate longer"
+        ) from None
+    check_finite(index, arrays)
+    check_temperature(index, arrays["temperatures"], options)
+    return arrays
+
+
+def check_finite(index: int, arrays: dict[str, NDArray[Any]]) -> None:
+    """Refuse a trajectory with a number that is missing or infinite."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise PriorbenchError(f"tip3p trajectory{index}: {name} are not all finite; lower timestep or density")
+
+
+def check_temperature(index: int, temperatures: NDArray[np.float64], options: "TIP3POptions") -> None:
+    """Refuse a trajectory whose mean temperature (K) is off by more than 2 % and four standard errors.
+
+    The standard error is that of the canonical ensemble for as many independent frames as the trajectory is long.
+    """
+    duration = options.frames * options.interval_steps * options.timestep * 1e-3
+    independent = min(options.frames, max(1.0, duration / DECORRELATION))
+    spread = options.temperature * math.sqrt(2 / (6 * options.molecules))
+    tolerance = 0.02 * options.temperature + 4 * spread / math.sqrt(independent)
+    mean = float(temperatures.mean())
+    if not abs(mean - options.temperature) <= tolerance:
+        raise PriorbenchError(
+            f"tip3p trajectory{index}: mean temperature {mean:.1f} K is not within {tolerance:.1f} K of "
+            f"{options.temperature:g} K; raise equilibration_ps or lower timestep"
+        )
+
+
+def start_positions(options: "TIP3POptions", random: np.random.Generator) -> NDArray[np.float64]:
+    """Molecules at random sites of a cubic grid, randomly turned: (3n, 3) Å, O, H, H."""
+    from scipy.spatial.transform import Rotation
+
+    per_edge = math.ceil(options.molecules ** (1 / 3) - 1e-9)
+    grid = np.stack(np.meshgrid(*[np.arange(per_edge)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    sites = (random.permutation(grid)[: options.molecules] + 0.5) * (options.box / per_edge)
+    half = math.radians(ANGLE / 2)
+    arms = [[sign * math.sin(half), 0.0, math.cos(half)] for sign in (1, -1)]
+    molecule = BOND_LENGTH * np.array([[0.0, 0.0, 0.0], *arms])
+    turns = Rotation.random(options.molecules, rng=random).as_matrix()
+    positions: NDArray[np.float64] = sites[:, None, :] + np.einsum("mij,aj->mai", turns, molecule)
+    return positions.reshape(-1, 3)
+
+
+def _run(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
+    import openmm
+
+    place, thermostat, velocities = (
+        int(word) % (2**31 - 2) + 1  # OpenMM takes 0 for "draw a seed by the clock"
+        for word in np.random.SeedSequence([options.seed, index]).generate_state(3)
+    )
+    integrator = openmm.LangevinMiddleIntegrator(options.temperature, FRICTION, options.timestep * 1e-3)
+    integrator.setRandomNumberSeed(thermostat)
+    properties = {"Threads": "1", "DeterministicForces": "true"}
+    platform = openmm.Platform.getPlatformByName("CPU")
+    context = openmm.Context(_system(options), integrator, platform, properties)
+    context.setPositions(start_positions(options, np.random.default_rng(place)) * 0.1)
+    openmm.LocalEnergyMinimizer.minimize(context, 10.0, 200)
+    context.setVelocitiesToTemperature(options.temperature, velocities)
+    integrator.step(round(options.equilibration_ps * 1e3 / options.timestep))
+
+    states = []
+    for _ in range(options.frames):
+        integrator.step(options.interval_steps)
+        states.append(context.getState(positions=True, forces=True, energy=True))
+    kinetic = np.array([state.getKineticEnergy()._value for state in states])
+    return {
+        "positions": np.array([state.getPositions(asNumpy=True)._value for state in states]),
+        "forces": np.array([state.getForces(asNumpy=True)._value for state in states]),
+        "energies": np.array([state.getPotentialEnergy()._value for state in states]),
+        "box": np.array(options.box * 0.1),
+        "temperatures": kinetic / (3 * options.molecules * GAS_CONSTANT),  # 6 degrees of freedom a molecule
+    }
+
+
+def _system(options: "TIP3POptions") -> Any:
+    from openmm import app
+
+    topology = app.Topology()
+    chain = topology.addChain()
+    oxygen, hydrogen = app.Element.getBySymbol("O"), app.Element.getBySymbol("H")
+    for _ in range(options.molecules):
+        residue = topology.addResidue("HOH", chain)
+        centre = topology.addAtom("O", oxygen, residue)
+        for name in ("H1", "H2"):
+            topology.addBond(centre, topology.addAtom(name, hydrogen, residue))
+    topology.setPeriodicBoxVectors(np.eye(3) * options.box * 0.1)
+    cutoff = options.real_space_cutoff * 0.1
+    return app.ForceField("tip3p.xml").createSystem(
+        topology,
+        nonbondedMethod=app.PME,
+        nonbondedCutoff=cutoff,
+        switchDistance=cutoff - options.switch * 0.1 if options.switch > 0 else None,
+        ewaldErrorTolerance=options.ewald_tolerance,
+        rigidWater=True,
+        removeCMMotion=False,  # the Langevin thermostat keeps all degrees of freedom
+    )

@@ -1,0 +1,119 @@
+import shutil
+
+import pandas as pd
+import pytest
+
+from priorbench.analysis.collect import load_curves, load_runs
+from priorbench.analysis.records import RUN_COLUMNS, RUN_TIMES
+from priorbench.errors import PriorbenchError
+
+
+def test_rows_totals_and_types(make) -> None:
+    runs = load_runs(make().collect().runs_csv)
+    assert len(runs) == 2 * 3 * (2 + 5)
+    assert list(runs.columns) == list(RUN_COLUMNS)
+    mask = runs[(runs["strategy"] == "mask") & (runs["stage"] == "finetune")].iloc[0]
+    pretrain = runs[(runs["strategy"] == "mask") & (runs["stage"] == "pretrain")].iloc[0]
+    assert mask["pretrain_epochs"] == pretrain["epochs"] == 6
+    assert mask["total_flops"] == mask["flops"] + pretrain["flops"]
+    assert mask["total_seconds"] == pytest.approx(mask["seconds"] + pretrain["seconds"])
+    scratch = runs[runs["strategy"] == "scratch"].iloc[0]
+    assert (scratch["pretrain_flops"], scratch["pretraining"], scratch["parent"]) == (0, None, None)
+
+
+def test_numbers_survive_the_tables_exactly(make, sim) -> None:
+    experiment = make()
+    sim.edit(experiment.run("gns", "mask", 0) / "test.json", force_rmse=0.1 + 0.2)
+    runs = load_runs(experiment.collect().runs_csv)
+    assert 0.1 + 0.2 in list(runs["test_force_rmse"])
+
+
+def test_a_checksum_of_digits_stays_text(make, sim) -> None:
+    experiment = make()
+    sim.edit(experiment.run("gns", "mask", 0) / "run.json", config_hash="0123456789")
+    assert "0123456789" in list(load_runs(experiment.collect().runs_csv)["config_hash"])
+
+
+def test_order_of_directories_does_not_matter(make) -> None:
+    experiment = make().collect()
+    before = experiment.runs_csv.read_bytes(), experiment.curves_csv.read_bytes()
+    experiment.runs.reverse()
+    experiment.collect()
+    assert (experiment.runs_csv.read_bytes(), experiment.curves_csv.read_bytes()) == before
+
+
+def test_only_time_columns_differ_on_a_slower_machine(make) -> None:
+    first, second = (make(name, time_scale=scale).collect() for name, scale in (("a", 1.0), ("b", 3.0)))
+    a, b = (load_runs(e.runs_csv).drop(columns=[*RUN_TIMES, "parent"]) for e in (first, second))
+    pd.testing.assert_frame_equal(a, b)
+    a, b = (load_curves(e.curves_csv).drop(columns=["seconds", "structures_per_s"]) for e in (first, second))
+    pd.testing.assert_frame_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("initial_checksum", "start from different initial weights"),
+        ("split_hash", "were split differently"),
+        ("data_hash", "saw different data"),
+    ],
+)
+def test_strategies_of_a_seed_must_share(make, sim, key: str, message: str) -> None:
+    experiment = make()
+    sim.edit(experiment.run("gns", "scratch", 1) / "run.json", **{key: "other"})
+    with pytest.raises(PriorbenchError, match=message):
+        experiment.collect()
+
+
+def test_pretrained_weights_must_be_those_of_the_parent(make, sim) -> None:
+    experiment = make()
+    sim.edit(experiment.run("gns", "mask", 1) / "run.json", start_checksum="other")
+    with pytest.raises(PriorbenchError, match=r"gns/mask/seed1 .*starts from weights other"):
+        experiment.collect()
+
+
+def test_pretrained_weights_must_not_be_the_initial_ones(make, sim) -> None:
+    experiment = make()
+    initial = sim.digest("initial", "tip3p", "gns", 1)
+    sim.edit(experiment.run("gns", "mask", 1) / "run.json", start_checksum=initial)
+    sim.edit(experiment.run("gns", "pretrain-mask", 1) / "run.json", final_checksum=initial)
+    with pytest.raises(PriorbenchError, match="no pretrained weights were loaded"):
+        experiment.collect()
+
+
+def test_missing_parent_seed_duplicate_and_baselines(make, sim) -> None:
+    experiment = make()
+    every = experiment.runs
+    experiment.runs = [path for path in every if path != experiment.run("gns", "pretrain-mask", 1)]
+    with pytest.raises(PriorbenchError, match="its pretraining 'mask' is not among the runs"):
+        experiment.collect()
+    experiment.runs = [path for path in every if path != experiment.run("gns", "mask", 1)]
+    with pytest.raises(PriorbenchError, match="gns/mask: no run for seed 1"):
+        experiment.collect()
+    experiment.runs = [*every, every[3]]
+    with pytest.raises(PriorbenchError, match="given 2 times"):
+        experiment.collect()
+    for name, message in (("scratch", "no run trained from scratch"), ("longer-steps", "no longer-steps run")):
+        experiment.runs = [path for path in every if path.parent.name != name]
+        with pytest.raises(PriorbenchError, match=message):
+            experiment.collect()
+    experiment.runs = []
+    with pytest.raises(PriorbenchError, match="no finetuned run"):
+        experiment.collect()
+
+
+def test_broken_runs_are_one_clear_line(make, sim) -> None:
+    experiment = make()
+    test_json = experiment.run("gns", "mask", 0) / "test.json"
+    sim.edit(test_json, force_rmse=None)
+    with pytest.raises(PriorbenchError, match="completed, but test_force_rmse is None"):
+        experiment.collect()
+    test_json.unlink()
+    with pytest.raises(PriorbenchError, match="no such file"):
+        experiment.collect()
+    shutil.copy(experiment.run("gns", "mask", 1) / "test.json", test_json)
+    metrics = experiment.run("gns", "mask", 0) / "metrics.csv"
+    metrics.write_text("epoch,step\n")
+    with pytest.raises(PriorbenchError, match="no column 'learning_rate'"):
+        experiment.collect()
+    assert not experiment.curves_csv.exists()

@@ -1,0 +1,54 @@
+import shutil
+from pathlib import Path
+
+import matplotlib.colors
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from priorbench.analysis.figures import figures
+from priorbench.analysis.style import colour, spread
+
+NAMES = ("convergence.pdf", "convergence.png", "rmse.pdf", "rmse.png")
+
+
+def test_figures_are_drawn_from_the_tables_alone_and_always_the_same(analysed, tmp_path: Path) -> None:
+    for name in ("runs.csv", "curves.csv", "statistics.json"):
+        shutil.copy(analysed.root / name, tmp_path)
+    for folder in ("a", "b"):
+        figures(*(tmp_path / n for n in ("runs.csv", "curves.csv", "statistics.json")), tmp_path / folder)
+    for name in NAMES:
+        first, second = (tmp_path / folder / name for folder in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
+    assert (tmp_path / "a" / "convergence.pdf").read_bytes().startswith(b"%PDF")
+    assert b"CreationDate" not in (tmp_path / "a" / "rmse.pdf").read_bytes()
+
+
+def test_convergence_shows_every_strategy_in_its_colour(analysed, tmp_path: Path) -> None:
+    figures(analysed.runs_csv, analysed.curves_csv, analysed.statistics_json, tmp_path)
+    pixels = imread(tmp_path / "convergence.png")[..., :3]
+    kinds = [("scratch", None), ("longer-steps", None), ("longer-compute", None)]
+    kinds += [("pretrained", "masking"), ("pretrained", "denoising")]
+    for role, task in kinds:
+        wanted = np.array(matplotlib.colors.to_rgb(colour(role, task)))
+        assert (np.abs(pixels - wanted).max(axis=-1) < 0.02).sum() > 100, (role, task)
+
+
+def test_one_backbone_and_all_runs_of_a_strategy_lost(make, tmp_path: Path) -> None:
+    lost = tuple(("gns", name, seed) for name in ("scratch", "mask") for seed in (0, 1, 2))
+    experiment = make(backbones={"gns": "vector"}, diverged=lost).analyse()
+    figures(experiment.runs_csv, experiment.curves_csv, experiment.statistics_json, tmp_path / "figures")
+    assert all((tmp_path / "figures" / name).stat().st_size > 5000 for name in NAMES)
+
+
+def test_colours_follow_role_and_task() -> None:
+    assert colour("pretrained", "masking") != colour("pretrained", "denoising") != colour("scratch", None)
+    assert colour("scratch", "masking") == colour("scratch", None)
+    assert colour("pretrained", "something new") == colour("pretrained", None)
+
+
+def test_labels_are_moved_apart_but_keep_their_order() -> None:
+    assert spread([0.0, 1.0], 0.1) == [0.0, 1.0]
+    assert spread([0.5, 0.5, 0.5], 0.1) == pytest.approx([0.4, 0.5, 0.6])
+    moved = spread([0.9, 0.0, 0.05, 0.06], 0.1)
+    assert moved == pytest.approx([0.9, -0.0633333, 0.0366667, 0.1366667])

@@ -1,0 +1,88 @@
+"""What takes longer than the tests may (``make check-long``): repetition bit for bit, and the default's bounds.
+
+Not collected by ``make test``.  Each check runs whole experiments in folders of their own.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from priorbench.analysis.records import RUN_TIMES
+from priorbench.analysis.results import load_statistics
+
+REPOSITORY = Path(__file__).parents[2]
+MINUTES, GIGABYTES = 15, 4.0  # of the default experiment, on two cores
+LARGEST_RATIO = 0.7  # scratch's validation force RMSE over the trivial predictor's
+LARGEST_HALF_WIDTH = 0.15  # of masking's relative change, for at least two backbones
+
+
+def experiment(config: str, folder: Path) -> Path:
+    """Run ``config`` in ``folder`` and return its results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", folder]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--cores", "2", "--configfile", REPOSITORY / config], check=True, env=environment)
+    (results,) = (folder / "results").iterdir()
+    return results
+
+
+def without_times(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return [{key: value for key, value in row.items() if key not in RUN_TIMES} for row in csv.DictReader(file)]
+
+
+def test_an_experiment_repeats_bit_for_bit(tmp_path: Path) -> None:
+    first, second = (experiment("workflow/presets/ci.yaml", tmp_path / name) for name in ("first", "second"))
+    binary = sorted(p.relative_to(first) for p in first.rglob("*") if p.suffix in (".safetensors", ".npz"))
+    binary += [Path(p.relative_to(first)) for p in first.glob("data/*/split-*.json")]
+    assert len(binary) > 40
+    assert [p for p in binary if (first / p).read_bytes() != (second / p).read_bytes()] == []
+    rows = [Path("runs.csv"), Path("curves.csv"), *(p.relative_to(first) for p in first.rglob("metrics.csv"))]
+    assert [p for p in rows if without_times(first / p) != without_times(second / p)] == []
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Results of the default experiment, and the seconds it took."""
+    start = time.monotonic()
+    return experiment("config.yaml", tmp_path_factory.mktemp("default")), time.monotonic() - start
+
+
+def test_the_default_experiment_keeps_its_time(default: tuple[Path, float]) -> None:
+    assert default[1] <= 60 * MINUTES
+
+
+def test_the_default_experiment_keeps_its_memory(default: tuple[Path, float]) -> None:
+    peaks = []
+    for path in (default[0] / "benchmarks").rglob("*.tsv"):
+        with path.open(encoding="utf-8") as file:
+            peaks += [float(row["max_rss"]) for row in csv.DictReader(file, delimiter="\t") if row["max_rss"] != "NA"]
+    assert peaks
+    assert sum(sorted(peaks)[-2:]) / 1024 <= GIGABYTES  # two jobs at a time
+
+
+def test_every_backbone_learns_from_scratch(default: tuple[Path, float]) -> None:
+    results = load_statistics(default[0] / "statistics.json").strategies
+    ratios = {r.place: max(r.validation_ratio.values) for r in results if r.role == "scratch"}
+    assert ratios
+    assert {place: ratio for place, ratio in ratios.items() if ratio > LARGEST_RATIO} == {}
+
+
+def test_every_pretraining_learns(default: tuple[Path, float]) -> None:
+    results = load_statistics(default[0] / "statistics.json").pretraining
+    assert results
+    assert [r for r in results if not r.below_start] == []
+
+
+def test_intervals_are_narrow_enough_for_two_backbones(default: tuple[Path, float]) -> None:
+    widths: dict[tuple[str, str], float] = {}
+    for c in load_statistics(default[0] / "statistics.json").comparisons:
+        if c.quantity == "force" and c.task == "masking" and c.reference_role in ("scratch", "longer-steps"):
+            half = float("inf") if c.change.half_width is None else c.change.half_width
+            widths[c.dataset, c.backbone] = max(widths.get((c.dataset, c.backbone), 0.0), half)
+    assert len([half for half in widths.values() if half <= LARGEST_HALF_WIDTH]) >= 2, widths

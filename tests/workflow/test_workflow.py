@@ -1,0 +1,228 @@
+"""The workflow as a user meets it: plans, refusals, and which runs a changed key repeats."""
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from priorbench import runs
+from priorbench.config import Config, load_config, parse_config
+from priorbench.datasets.pipeline import parts
+
+REPOSITORY = Path(__file__).parents[2]
+PRESETS = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "workflow/presets").glob("*.yaml"))]
+NOISE = re.compile(r"^Using workflow specific profile|^Assuming unrestricted|^$")
+
+Plan = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """Run ``snakemake -n`` in an empty folder, where nothing has been made yet."""
+    shutil.copy(REPOSITORY / "config.yaml", tmp_path)
+
+    def run(*arguments: str | Path, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *python, "-m", "snakemake", "-n", "--snakefile", REPOSITORY / "Snakefile"]
+        return subprocess.run(
+            [*command, "--directory", tmp_path, *arguments], capture_output=True, text=True, cwd=REPOSITORY, check=False
+        )
+
+    return run
+
+
+def job_counts(plan: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    assert plan.returncode == 0, plan.stderr
+    return {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", plan.stdout + plan.stderr, re.MULTILINE)}
+
+
+def expected_counts(config: Config) -> dict[str, int]:
+    """Jobs of a whole experiment, counted from its configuration."""
+    strategies = config.strategies.values()
+    parents = {s.pretraining or s.matching for s in strategies if s.pretraining or s.longer == "compute"}
+    cutoffs = {b.cutoff for b in config.backbones.values()}
+    cells = len(config.datasets) * len(config.backbones) * len(config.seeds)
+    counts = {
+        "acquire": sum(len(parts(runs.dataset_spec(config, name))) for name in config.datasets),
+        "convert": len(config.datasets),
+        "neighbours": len(config.datasets) * len(cutoffs),
+        "split": len(config.datasets) * len(config.seeds),
+        "pretrain": cells * len(parents),
+        "finetune": cells * len(config.strategies),
+        "evaluate": cells * len(config.strategies),
+        **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "judge_claims", "all"], 1),
+    }
+    return {**counts, "total": sum(counts.values())}
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_plans_all_its_runs(plan: Plan, preset: Path) -> None:
+    assert job_counts(plan("--quiet", "rules", "--configfile", preset)) == expected_counts(load_config(preset))
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_says_what_it_is_for(preset: Path) -> None:
+    head = preset.read_text(encoding="utf-8").split("\n\n")[0]
+    assert all(line.startswith("#") for line in head.splitlines())
+
+
+def test_the_default_experiment_needs_no_option(plan: Plan) -> None:
+    assert job_counts(plan("--quiet", "rules")) == expected_counts(load_config(REPOSITORY / "config.yaml"))
+
+
+@pytest.mark.parametrize("target", ["tables", "figures", "claims"])
+def test_targets_can_be_asked_for_by_name(plan: Plan, target: str) -> None:
+    counts = job_counts(plan(target, "--quiet", "rules"))
+    makers = {"tables": "make_tables", "figures": "make_figures", "claims": "judge_claims"}
+    assert {name for name in makers.values() if name in counts} == {makers[target]}
+
+
+def test_planning_imports_neither_torch_nor_openmm(plan: Plan) -> None:
+    result = plan("--quiet", "all", python=("-X", "importtime"))
+    assert result.returncode == 0
+    imported = set(re.findall(r"\| +([\w.]+)$", result.stderr, re.MULTILINE))
+    assert "priorbench.config" in imported
+    assert not {name for name in imported if name.split(".")[0] in {"torch", "openmm", "ase"}}
+
+
+def test_a_preset_replaces_the_default_experiment(plan: Plan, tmp_path: Path) -> None:
+    content = default()
+    del content["strategies"]
+    result = plan("--configfile", write(tmp_path, content))
+    assert result.returncode == 1
+    assert "strategies: Field required" in result.stderr
+
+
+def default() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+    return copy.deepcopy(content)  # YAML anchors share objects
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The default experiment with one key set (or, for ``...``, removed)."""
+    content = json.loads(json.dumps(default()))
+    *parents, key = path.split("/")
+    section = content
+    for name in parents:
+        section = section[name]
+    if value is ...:
+        del section[key]
+    else:
+        section[key] = value
+    return content
+
+
+def write(folder: Path, content: Any) -> Path:
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+BAD = {
+    "unknown key": ("finetuning/training/epoch", 5, ["finetuning.training.epoch", "5"]),
+    "unknown option": ("backbones/gns/depth", 5, ["backbones.gns", "'depth'"]),
+    "impossible box": ("datasets/water/cutoff", 9, ["tip3p", "9 Å", "half the box"]),
+    "unknown backbone": ("backbones/gns/architecture", "schnet", ["backbones.gns", "'schnet'", "egnn"]),
+    "ratio of zero": ("pretraining/mask/ratio", 0, ["pretraining.mask.ratio", "0"]),
+    "ratio above one": ("pretraining/mask/ratio", 1.5, ["pretraining.mask.ratio", "1.5"]),
+    "missing parent": ("strategies/mask", {"pretraining": "masks"}, ["strategies.mask.pretraining", "'masks'"]),
+    "only one seed": ("seeds", [0], ["seeds", "[0]"]),
+    "no longer run": ("strategies/longer-steps", ..., ["strategies.denoise", "longer: steps", "'denoise'"]),
+    "no scratch run": ("strategies/scratch", ..., ["strategies", "scratch"]),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_experiment_is_refused_in_one_line(plan: Plan, tmp_path: Path, fault: str) -> None:
+    path, value, named = BAD[fault]
+    result = plan("--configfile", write(tmp_path, changed(path, value)))
+    lines = [line for line in (result.stdout + result.stderr).splitlines() if not NOISE.search(line)]
+    assert result.returncode == 1
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("Error: ")
+    assert "experiment.yaml" in lines[0]
+    assert all(text in lines[0] for text in named), lines[0]
+
+
+@pytest.mark.parametrize("text", ["seeds: [0, 1\ndevice: }", "- a list", "\x00"])
+def test_an_unreadable_experiment_is_refused(plan: Plan, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(text, encoding="utf-8")
+    result = plan("--configfile", path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("text", [None, "seeds: [0, 1\ndevice: }", "- a list"])
+def test_make_run_names_the_file_that_it_cannot_read(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "experiment.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    check = [sys.executable, "-m", "priorbench.cli", "check", path]
+    result = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert str(path) in result.stderr
+
+
+Run = tuple[str, ...]
+
+
+def specs(config: Config) -> dict[Run, str]:
+    """Everything that decides about a repetition, by run: the rule and its wildcards."""
+    found: dict[Run, Any] = {}
+    for seed in config.seeds:
+        found["split", str(seed)] = runs.split_spec(config, seed)
+    for dataset in config.datasets:
+        found["data", dataset] = runs.dataset_spec(config, dataset)
+        for backbone in config.backbones:
+            for seed in config.seeds:
+                cell = (config, dataset, backbone)
+                for name in config.pretraining:
+                    found["pretrain", backbone, name, str(seed)] = runs.pretrain_spec(*cell, name, seed)
+                for name in config.strategies:
+                    found["finetune", backbone, name, str(seed)] = runs.finetune_spec(*cell, name, seed)
+    return {run: json.dumps(spec, sort_keys=True) for run, spec in found.items()}
+
+
+def is_pretraining(name: str) -> Callable[[Run], bool]:
+    return lambda run: run[0] == "pretrain" and run[2] == name
+
+
+CHANGES: dict[str, tuple[str, Any, Callable[[Run], bool]]] = {
+    "ratio": ("pretraining/mask/ratio", 0.25, is_pretraining("mask")),
+    "sigma": ("pretraining/denoise/sigma", 0.1, is_pretraining("denoise")),
+    "width": ("backbones/gns/width", 24, lambda run: run[0] in ("pretrain", "finetune") and run[1] == "gns"),
+    "rate": ("finetuning/training/learning_rate", 2e-3, lambda run: run[0] == "finetune"),
+    "per backbone": (
+        "finetuning/per_backbone",
+        {"egnn": {"learning_rate": 2e-3}},
+        lambda run: run[:2] == ("finetune", "egnn"),
+    ),
+    "pretraining rate": (
+        "pretraining/mask/training/learning_rate",
+        2e-3,
+        lambda run: is_pretraining("mask")(run) or (run[0] == "finetune" and run[2].startswith("longer")),
+    ),
+    "split": ("split/max_train", 10, lambda run: run[0] == "split"),
+    "molecules": ("datasets/water/molecules", 32, lambda run: run[0] == "data"),
+    "device": ("device", "cuda", lambda run: run[0] in ("pretrain", "finetune")),
+    "evidence": ("evidence", {"seeds": 5}, lambda _: False),
+    "mirror": ("mirror", "elsewhere", lambda _: False),
+    "a further seed": ("seeds", [0, 1, 2, 7], lambda run: run[-1] == "7"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_key_repeats_the_runs_that_depend_on_it(change: str) -> None:
+    path, value, affected = CHANGES[change]
+    before = specs(parse_config(default()))
+    after = specs(parse_config(changed(path, value)))
+    assert {run for run in after if after[run] != before.get(run)} == {run for run in after if affected(run)}
