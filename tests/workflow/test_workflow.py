@@ -128,7 +128,7 @@ def write(folder: Path, content: Any) -> Path:
 BAD = {
     "unknown key": ("finetuning/training/epoch", 5, ["finetuning.training.epoch", "5"]),
     "unknown option": ("backbones/gns/depth", 5, ["backbones.gns", "'depth'"]),
-    "impossible box": ("datasets/water/cutoff", 9, ["tip3p", "9 Å", "half the box"]),
+    "impossible box": ("datasets/water/cutoff", 9, ["datasets.water", "cutoff", "9 Å", "half the box"]),
     "unknown backbone": ("backbones/gns/architecture", "schnet", ["backbones.gns", "'schnet'", "egnn"]),
     "ratio of zero": ("pretraining/mask/ratio", 0, ["pretraining.mask.ratio", "0"]),
     "ratio above one": ("pretraining/mask/ratio", 1.5, ["pretraining.mask.ratio", "1.5"]),

@@ -1,0 +1,79 @@
+# priorbench; `make help` lists the targets.  Needs Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= python3
+CONFIG ?= config.yaml
+CORES ?= all
+TEST_JOBS ?= 2
+PRESETS := $(wildcard workflow/presets/*.yaml)
+
+SHELL := bash
+BIN := $(CURDIR)/.venv/bin
+STAMP := .venv/.complete
+CREATOR := $(shell command -v $(PYTHON))
+PACKAGES := grep -vE '^(nvidia-|triton=|cuda-|pip=|setuptools=|wheel=)' | sed -E 's/^(torch==[^+]+)\+.*/\1/'
+
+export PATH := $(BIN):$(PATH)
+# Work runs side by side in processes, never in threads within one; a rule sets its own number.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.DELETE_ON_ERROR:
+.PHONY: help run test lint dry-run check-long lock clean distclean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@echo '  CONFIG=workflow/presets/<name>.yaml chooses another experiment for `make run`.'
+
+run: $(STAMP)  ## run the experiment of CONFIG, write its report, print its table and verdicts
+	@name=$$(priorbench check $(CONFIG) | sed -n 's/^experiment: //p'; exit $${PIPESTATUS[0]}) && \
+	snakemake --cores $(CORES) --configfile $(CONFIG) && \
+	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report results/$$name/report.html && \
+	priorbench summary --experiment results/$$name
+
+test: $(STAMP)  ## run the tests
+	pytest -n $(TEST_JOBS)
+
+lint: $(STAMP)  ## check style, types, the workflow and the generated files
+	ruff check
+	ruff format --check
+	mypy
+	snakefmt --check .
+	snakemake --lint
+	priorbench schema --check
+
+dry-run: $(STAMP)  ## plan every preset without running anything
+	@for config in config.yaml $(PRESETS); do \
+	  plan=$$(snakemake -n -F --quiet rules --configfile $$config 2>&1) || { echo "$$plan"; exit 1; }; \
+	  echo "$$config: $$(sed -n 's/^total *//p' <<< "$$plan" | head -n 1) jobs"; \
+	done
+
+check-long: $(STAMP)  ## what takes longer than the tests: the bounds of the default experiment, bit-for-bit repetition
+	mkdir -p results/reference
+	set -o pipefail; pytest -v tests/workflow/check_long.py 2>&1 | tee results/reference/check-long.txt
+
+lock:  ## pin what requirements.in resolves to now
+	rm -rf build/lock
+	$(CREATOR) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet -r envs/requirements.in
+	{ echo '# Written by `make lock` from requirements.in: the whole environment, every version pinned.'; \
+	  build/lock/bin/python -m pip freeze | $(PACKAGES); } > envs/requirements.txt
+	rm -rf build/lock
+
+clean:  ## remove caches; results and the environment stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .coverage
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## remove the environment and all results but the reference as well
+	rm -rf .venv .snakemake
+	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
+
+$(STAMP): envs/requirements.txt pyproject.toml
+	@test -n "$(CREATOR)" || { echo "Error: $(PYTHON): not found; priorbench needs Python 3.11 or newer (make PYTHON=/path/to/python3)"; exit 1; }
+	@"$(CREATOR)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Error: $$("$(CREATOR)" --version) is too old; priorbench needs 3.11 or newer (make PYTHON=/path/to/python3)"; exit 1; }
+	@echo "Building .venv from envs/requirements.txt; this takes a few minutes, once."
+	@"$(CREATOR)" -m venv .venv
+	@.venv/bin/python -m pip install -qq -r envs/requirements.txt
+	@.venv/bin/python -m pip install -qq --no-deps -e .
+	@touch $@

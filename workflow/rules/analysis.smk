@@ -1,0 +1,139 @@
+"""Analysis: from the records of all runs to intervals, tables, figures and verdicts.
+
+In:  run.json, metrics.csv and test.json of every run, run.json and metrics.csv of every pretraining.
+Out: runs.csv, curves.csv       one row per run; one row per epoch of every run and pretraining
+     statistics.json            means with 95 % intervals, paired comparisons with scratch and longer
+     tables/rmse.{csv,md,tex}   test errors with intervals, compute and the trivial predictor beside them
+     figures/                   convergence.{pdf,png}, rmse.{pdf,png}
+     claims.{json,md}           a verdict per claim, with the numbers that led to it
+"""
+
+
+rule collect:
+    """Gather all records into two flat tables."""
+    input:
+        every_run("run.json", "metrics.csv", "test.json"),
+        every_pretraining("run.json", "metrics.csv"),
+    output:
+        runs="<results>/runs.csv",
+        curves="<results>/curves.csv",
+    log:
+        "<logs>/collect.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        folders=folders,
+    message:
+        "Collect the records of all runs"
+    shell:
+        "priorbench collect --runs {params.folders:q}"
+        " --runs-csv {output.runs:q} --curves-csv {output.curves:q} > {log:q} 2>&1"
+
+
+rule statistics:
+    """Estimate means, intervals and paired differences."""
+    input:
+        runs="<results>/runs.csv",
+        curves="<results>/curves.csv",
+    output:
+        "<results>/statistics.json",
+    log:
+        "<logs>/statistics.log",
+    conda:
+        "../../envs/cpu.yaml"
+    message:
+        "Estimate means, intervals and paired differences"
+    shell:
+        "priorbench statistics --runs-csv {input.runs:q} --curves-csv {input.curves:q}"
+        " --output {output:q} > {log:q} 2>&1"
+
+
+rule make_tables:
+    """Write the error table for reading, for LaTeX and for machines."""
+    input:
+        runs="<results>/runs.csv",
+        statistics="<results>/statistics.json",
+    output:
+        csv=report(
+            "<results>/tables/rmse.csv",
+            caption="../report/table.rst",
+            category="1. Errors",
+            labels={"what": "table"},
+        ),
+        markdown="<results>/tables/rmse.md",
+        latex="<results>/tables/rmse.tex",
+    log:
+        "<logs>/tables.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        evidence=as_json(CONFIG.evidence.model_dump()),
+        directory=subpath(output.csv, parent=True),
+    message:
+        "Write the tables"
+    shell:
+        "priorbench tables --runs-csv {input.runs:q} --statistics {input.statistics:q}"
+        " --evidence {params.evidence:q} --output {params.directory:q} > {log:q} 2>&1"
+
+
+rule make_figures:
+    """Draw errors by strategy and convergence by epoch and by second."""
+    input:
+        runs="<results>/runs.csv",
+        curves="<results>/curves.csv",
+        statistics="<results>/statistics.json",
+    output:
+        errors=report(
+            "<results>/figures/rmse.png",
+            caption="../report/rmse.rst",
+            category="1. Errors",
+            labels={"what": "figure"},
+        ),
+        convergence=report(
+            "<results>/figures/convergence.png",
+            caption="../report/convergence.rst",
+            category="2. Convergence",
+            labels={"what": "figure"},
+        ),
+        errors_pdf="<results>/figures/rmse.pdf",
+        convergence_pdf="<results>/figures/convergence.pdf",
+    log:
+        "<logs>/figures.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        directory=subpath(output.errors, parent=True),
+    message:
+        "Draw the figures"
+    shell:
+        "priorbench figures --runs-csv {input.runs:q} --curves-csv {input.curves:q}"
+        " --statistics {input.statistics:q} --output {params.directory:q} > {log:q} 2>&1"
+
+
+rule judge_claims:
+    """Judge every claim of the paper by the rules that were fixed beforehand."""
+    input:
+        runs="<results>/runs.csv",
+        curves="<results>/curves.csv",
+        statistics="<results>/statistics.json",
+    output:
+        json="<results>/claims.json",
+        markdown=report(
+            "<results>/claims.md",
+            caption="../report/claims.rst",
+            category="3. Claims",
+            labels={"what": "verdicts"},
+        ),
+    log:
+        "<logs>/claims.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        evidence=as_json(CONFIG.evidence.model_dump()),
+        directory=subpath(output.json, parent=True),
+    message:
+        "Judge the claims"
+    shell:
+        "priorbench claims --runs-csv {input.runs:q} --curves-csv {input.curves:q}"
+        " --statistics {input.statistics:q} --evidence {params.evidence:q}"
+        " --output {params.directory:q} > {log:q} 2>&1"

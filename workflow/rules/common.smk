@@ -1,0 +1,150 @@
+"""What the rules share: the validated experiment, and which files and specs belong to the wildcards of a job.
+
+In:  `config`, as read from the YAML file of the experiment.
+Out: CONFIG, the typed experiment, every default filled in, and input and parameter functions.  An impossible
+     configuration ends here, before the first job, with one line that names key and value.
+
+Nothing here may import torch: building the DAG takes a second, and every cluster job builds it again.
+"""
+
+import json
+import os
+import re
+import sys
+
+from priorbench import runs
+from priorbench.config import parse_config
+from priorbench.datasets.pipeline import parts
+from priorbench.errors import PriorbenchError
+
+CONFIGFILE = os.path.relpath(workflow.configfiles[-1])
+try:
+    CONFIG = parse_config(config, CONFIGFILE)
+    PARTS = {name: parts(runs.dataset_spec(CONFIG, name)) for name in CONFIG.datasets}
+except PriorbenchError as error:
+    # Not a WorkflowError: it would add the line of this file to the one line that helps.
+    sys.exit(f"Error: {CONFIGFILE}: {str(error).removeprefix(f'{CONFIGFILE}: ')}")
+
+# Jobs find `priorbench` beside the Python that runs Snakemake, whether or not its environment is activated.
+os.environ.update(
+    PATH=os.pathsep.join(
+        [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
+    )
+)
+
+# By the environment and not by a parameter: where a file was fetched from must not decide whether runs are repeated.
+if CONFIG.mirror:
+    os.environ.setdefault("PRIORBENCH_MIRROR", str(CONFIG.mirror))
+
+GPUS = int(CONFIG.device == "cuda")  # per job
+
+
+def one_of(names):
+    """A regular expression for exactly these names; for none of them, one that nothing matches."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def as_json(spec):
+    """The canonical text of a spec: the same spec never looks like a changed parameter."""
+    return json.dumps(spec, sort_keys=True)
+
+
+def spec_of_dataset(wildcards):
+    return as_json(runs.dataset_spec(CONFIG, wildcards.dataset))
+
+
+def spec_of_split(wildcards):
+    return as_json(runs.split_spec(CONFIG, int(wildcards.seed)))
+
+
+def spec_of_pretraining(wildcards):
+    w = wildcards
+    return as_json(
+        runs.pretrain_spec(CONFIG, w.dataset, w.backbone, w.pretraining, int(w.seed))
+    )
+
+
+def spec_of_finetuning(wildcards):
+    w = wildcards
+    return as_json(
+        runs.finetune_spec(CONFIG, w.dataset, w.backbone, w.strategy, int(w.seed))
+    )
+
+
+def raw_parts(wildcards):
+    """Every acquired part of the dataset."""
+    names = parts(runs.dataset_spec(CONFIG, wildcards.dataset))
+    return expand(
+        "<results>/data/{dataset}/raw/{part}.npz", dataset=wildcards.dataset, part=names
+    )
+
+
+def structures(wildcards):
+    """What every training and test reads: frames, the neighbours within the backbone's cutoff, and the seed's split."""
+    data = f"<results>/data/{wildcards.dataset}"
+    return {
+        "frames": f"{data}/frames.safetensors",
+        "neighbours": f"{data}/neighbours-{CONFIG.backbones[wildcards.backbone].cutoff:g}.safetensors",
+        "split": f"{data}/split-seed{wildcards.seed}.json",
+    }
+
+
+def ancestry(wildcards):
+    """What a strategy takes from the pretraining of the same seed: its weights, or the record of its compute."""
+    strategy = CONFIG.strategies[wildcards.strategy]
+    runs_of = f"<results>/pretrained/{wildcards.dataset}/{wildcards.backbone}"
+    if strategy.pretraining:
+        return {
+            "parent": f"{runs_of}/{strategy.pretraining}/seed{wildcards.seed}/model.safetensors"
+        }
+    if strategy.longer == "compute":
+        return {
+            "budget": f"{runs_of}/{strategy.matching}/seed{wildcards.seed}/run.json"
+        }
+    return {}
+
+
+def ancestry_options(wildcards, input):
+    """The same as command-line options."""
+    return [word for key in ancestry(wildcards) for word in (f"--{key}", input[key])]
+
+
+def pretrainings_used():
+    """The pretrainings that some strategy starts from or is matched to."""
+    entries = CONFIG.strategies.values()
+    return sorted(
+        {
+            s.pretraining or s.matching
+            for s in entries
+            if s.pretraining or s.longer == "compute"
+        }
+    )
+
+
+def every_run(*names):
+    """The files `names` of every finetuned run."""
+    return expand(
+        "<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/{name}",
+        dataset=CONFIG.datasets,
+        backbone=CONFIG.backbones,
+        strategy=CONFIG.strategies,
+        seed=CONFIG.seeds,
+        name=names,
+    )
+
+
+def every_pretraining(*names):
+    """The files `names` of every pretraining that a run needs."""
+    return expand(
+        "<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/{name}",
+        dataset=CONFIG.datasets,
+        backbone=CONFIG.backbones,
+        pretraining=pretrainings_used(),
+        seed=CONFIG.seeds,
+        name=names,
+    )
+
+
+def folders(wildcards, input):
+    """The folders of all input files, each once, in the order of the experiment."""
+    return list(dict.fromkeys(os.path.dirname(file) for file in input))

@@ -1,0 +1,84 @@
+"""Data: from a source to labelled structures, their neighbours and their splits.
+
+In:  nothing but the configuration; a downloaded source is verified against its SHA-256.
+Out: data/<dataset>/
+       raw/<part>.npz                   one independent trajectory or one downloaded file, in the source's own units
+       frames.safetensors, card.json    structures in Å, eV, eV/Å with groups and molecules, and what they are
+       neighbours-<cutoff>.safetensors  pairs closer than the cutoff in Å, one file for all backbones that share it
+       split-seed<n>.json               training, validation and test structures; whole groups go to one side
+"""
+
+
+rule acquire:
+    """Generate one trajectory, or fetch one file (a mirror is tried first)."""
+    output:
+        "<results>/data/{dataset}/raw/{part}.npz",
+    log:
+        "<logs>/acquire/{dataset}/{part}.log",
+    benchmark:
+        "<benchmarks>/acquire/{dataset}/{part}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    params:
+        spec=spec_of_dataset,
+    message:
+        "Acquire {wildcards.dataset}: {wildcards.part}"
+    shell:
+        "priorbench acquire --dataset {params.spec:q} --part {wildcards.part:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule convert:
+    """Bring all parts to the one frame format; perceive molecules, find the groups that are not independent."""
+    input:
+        raw_parts,
+    output:
+        frames="<results>/data/{dataset}/frames.safetensors",
+        card="<results>/data/{dataset}/card.json",
+    log:
+        "<logs>/convert/{dataset}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        spec=spec_of_dataset,
+    message:
+        "Convert {wildcards.dataset} to frames"
+    shell:
+        "priorbench convert --dataset {params.spec:q} --parts {input:q}"
+        " --output {output.frames:q} --card {output.card:q} > {log:q} 2>&1"
+
+
+rule neighbours:
+    """List the neighbours of every atom, periodic images included, once for all runs."""
+    input:
+        "<results>/data/{dataset}/frames.safetensors",
+    output:
+        "<results>/data/{dataset}/neighbours-{cutoff}.safetensors",
+    log:
+        "<logs>/neighbours/{dataset}-{cutoff}.log",
+    benchmark:
+        "<benchmarks>/neighbours/{dataset}-{cutoff}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    message:
+        "Neighbours within {wildcards.cutoff} Å in {wildcards.dataset}"
+    shell:
+        "priorbench neighbours --frames {input:q} --cutoff {wildcards.cutoff} --output {output:q} > {log:q} 2>&1"
+
+
+rule split:
+    """Divide the groups into training, validation and test; all strategies of a seed share the split."""
+    input:
+        "<results>/data/{dataset}/frames.safetensors",
+    output:
+        "<results>/data/{dataset}/split-seed{seed}.json",
+    log:
+        "<logs>/split/{dataset}-seed{seed}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        spec=spec_of_split,
+    message:
+        "Split {wildcards.dataset}, seed {wildcards.seed}"
+    shell:
+        "priorbench split --frames {input:q} --spec {params.spec:q} --output {output:q} > {log:q} 2>&1"
