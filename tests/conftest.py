@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+
 from priorbench.frames import Frames
 from priorbench.molecules import perceive_molecules
 from priorbench.neighbours import Neighbours, build
@@ -56,9 +57,7 @@ def make_frames(count: int, seed: int = 0, groups: int | None = None, side: int 
     )
 
 
-def make_store(
-    frames: Frames, folder: Path, cutoff: float = 3.4, structures: NDArray[np.int64] | None = None
-) -> Store:
+def make_store(frames: Frames, folder: Path, cutoff: float = 3.4, structures: NDArray[np.int64] | None = None) -> Store:
     """The frames (all, or some) with their neighbour lists, labels fitted on the same structures."""
     frames.save(folder / "frames.safetensors")
     build(folder / "frames.safetensors", cutoff, folder / "neighbours.safetensors")
@@ -68,7 +67,7 @@ def make_store(
     return Store.build(saved, neighbours, chosen, Labels.fit(saved, chosen))
 
 
-@pytest.fixture()
+@pytest.fixture
 def double():
     """Double precision while a test runs."""
     torch.set_default_dtype(torch.float64)

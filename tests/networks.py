@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from priorbench.registry import BACKBONES
 from priorbench.training.model import build
 

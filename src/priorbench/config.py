@@ -38,7 +38,7 @@ class Training(Strict):
     )
     checkpoint: Literal["best", "last"] = Field(
         "best",
-        description="whose weights are kept: the epoch of the lowest validation loss (force RMSE in finetuning) or the last",
+        description="whose weights are kept: that of the lowest validation loss (in finetuning force RMSE) or the last",
     )
 
 

@@ -68,15 +68,15 @@ class Frames:
             raise PriorbenchError(f"{where}: the structure offsets do not cover the atoms; the file is damaged")
         owner = np.repeat(np.arange(len(self)), self.sizes)
         checks = [
-            ("energy", ~np.isfinite(self.energies)),
-            ("cell", ~np.isfinite(self.cells).all(axis=(1, 2))),
-            ("position", _any_by_structure(~np.isfinite(self.positions).all(axis=1), owner, len(self))),
-            ("force", _any_by_structure(~np.isfinite(self.forces).all(axis=1), owner, len(self))),
+            ("an energy", ~np.isfinite(self.energies)),
+            ("a cell", ~np.isfinite(self.cells).all(axis=(1, 2))),
+            ("a position", _any_by_structure(~np.isfinite(self.positions).all(axis=1), owner, len(self))),
+            ("a force", _any_by_structure(~np.isfinite(self.forces).all(axis=1), owner, len(self))),
         ]
         for quantity, bad in checks:
             if bad.any():
                 raise PriorbenchError(
-                    f"{where}: structure {int(bad.argmax())} has a {quantity} that is missing or not finite; "
+                    f"{where}: structure {int(bad.argmax())} has {quantity} that is missing or not finite; "
                     "mend or remove it in the source"
                 )
         outside = _any_by_structure((self.atomic_numbers < 1) | (self.atomic_numbers > 118), owner, len(self))
@@ -106,5 +106,5 @@ class Frames:
         return frames
 
 
-def _any_by_structure(bad: NDArray[np.bool_], owner: NDArray[Any], count: int) -> NDArray[np.bool_]:
+def _any_by_structure(bad: Any, owner: NDArray[Any], count: int) -> NDArray[np.bool_]:
     return np.bincount(owner[bad], minlength=count) > 0

@@ -34,7 +34,7 @@ def read_tensors(path: Path) -> tuple[Arrays, dict[str, Any]]:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (SafetensorError, OSError, ValueError) as error:
         raise PriorbenchError(f"{path}: damaged or not a safetensors file ({error}); delete it and run again") from None
     if "priorbench" not in metadata:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from priorbench.frames import Frames
 from priorbench.graph import Graph
-
 from tests.conftest import make_frames, make_store, random_rotation
 from tests.networks import every_network, network
 

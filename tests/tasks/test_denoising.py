@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+
 from priorbench.neighbours import neighbour_list
 from priorbench.tasks.denoising import Denoising, DenoisingOptions
-
 from tests.conftest import make_frames, make_store
 
 

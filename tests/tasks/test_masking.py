@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.molecules import perceive_molecules
 from priorbench.tasks.masking import Masking, MaskingOptions, without_atoms
-
 from tests.conftest import make_frames, make_store
 from tests.networks import every_network, network
 
@@ -20,7 +20,7 @@ def draws(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(tmp_path):
     return make_store(make_frames(3), tmp_path)
 
@@ -160,6 +160,9 @@ def test_without_atoms_keeps_order_and_drops_their_edges(store):
 
 def test_frames_fixture_has_molecules_across_the_boundary():
     frames: Frames = make_frames(3)
-    spans = [np.ptp(frames.positions[frames.atoms_of(s)][frames.molecules[frames.atoms_of(s)] == m], axis=0).max()
-             for s in range(3) for m in range(MOLECULES)]
+    spans = [
+        np.ptp(frames.positions[frames.atoms_of(s)][frames.molecules[frames.atoms_of(s)] == m], axis=0).max()
+        for s in range(3)
+        for m in range(MOLECULES)
+    ]
     assert max(spans) > 3

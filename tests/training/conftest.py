@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from priorbench.io import write_json
 from priorbench.neighbours import build
 from priorbench.training.run import Inputs, run
-
 from tests.conftest import make_frames
 from tests.networks import CUTOFF
 
@@ -49,12 +49,12 @@ def from_mask(**changes: Any) -> dict[str, Any]:
     return spec(strategy="mask", role="pretrained", pretraining="mask", pretraining_task="masking", **changes)
 
 
-@pytest.fixture()
+@pytest.fixture
 def inputs(tmp_path) -> Inputs:
     return write_inputs(tmp_path)
 
 
-@pytest.fixture()
+@pytest.fixture
 def pretrained(inputs, tmp_path) -> Path:
     """Weights of a masked pretraining."""
     run(spec("pretrain"), inputs, 1, tmp_path / "pretrained")

@@ -1,10 +1,12 @@
 """Schedule, labels, counted FLOPs and the loss of whole splits."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
 from priorbench.tasks.base import loss
@@ -13,7 +15,6 @@ from priorbench.tasks.potential import Potential, PotentialOptions
 from priorbench.training.flops import FlopCounter, flops_per_structure
 from priorbench.training.labels import Labels
 from priorbench.training.loop import cosine, validate
-
 from tests.conftest import make_frames, make_store
 from tests.networks import every_network, network
 
@@ -23,7 +24,7 @@ def test_half_cosine_from_first_to_last():
     assert rates[0] == pytest.approx(1e-3)
     assert rates[50] == pytest.approx((1e-3 + 1e-5) / 2)
     assert rates[100] == pytest.approx(1e-5)
-    assert all(b < a for a, b in zip(rates, rates[1:], strict=False))
+    assert all(b < a for a, b in itertools.pairwise(rates))
 
 
 def test_labels_have_unit_forces_and_energies_free_of_composition():
@@ -53,7 +54,9 @@ def test_zero_forces_cannot_be_scaled():
 @every_network
 def test_validation_loss_does_not_depend_on_batches(spec, tmp_path):
     store, model = make_store(make_frames(5), tmp_path, spec["cutoff"]), network(spec)
-    rows = [validate(model, Potential(PotentialOptions()), store, Training(epochs=1, batch_size=b), 0) for b in (1, 2, 5)]
+    rows = [
+        validate(model, Potential(PotentialOptions()), store, Training(epochs=1, batch_size=b), 0) for b in (1, 2, 5)
+    ]
     for row in rows[1:]:
         assert row["val_loss"] == pytest.approx(rows[0]["val_loss"], rel=1e-5)
         assert row["val_force_rmse"] == pytest.approx(rows[0]["val_force_rmse"], rel=1e-5)

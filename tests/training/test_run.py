@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from priorbench.cli import main
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import evaluate
@@ -13,7 +14,6 @@ from priorbench.frames import Frames
 from priorbench.io import read_json
 from priorbench.training.model import load_model
 from priorbench.training.run import run
-
 from tests.conftest import make_frames
 from tests.networks import CUTOFF, every_network
 from tests.training.conftest import TEST, from_mask, spec, write_inputs
@@ -43,7 +43,7 @@ def test_the_same_run_twice_gives_the_same_bytes(spec_of, task, inputs, tmp_path
     assert metrics(tmp_path / "a").equals(metrics(tmp_path / "b"))
 
 
-@pytest.fixture()
+@pytest.fixture
 def spec_of(spec):
     def make(task):
         stage = "finetune" if task["name"] == "potential" else "pretrain"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from priorbench.backbones.base import BackboneOptions, GradientBackbone, Symmetry
 from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
+from priorbench.backbones.silu import SiLU
 from priorbench.graph import Graph, edge_vectors, neighbour_counts, sum_over_atoms, sum_over_neighbours
 
 
@@ -41,10 +42,10 @@ class EGNNLayer(nn.Module):
     def __init__(self, width: int, edge_width: int) -> None:
         super().__init__()
         self.edge_in = EdgeLinear(width, edge_width, width)
-        self.edge_out = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.coordinate = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1, bias=False))
+        self.edge_out = nn.Sequential(SiLU(), nn.Linear(width, width), SiLU())
+        self.coordinate = nn.Sequential(nn.Linear(width, width), SiLU(), nn.Linear(width, 1, bias=False))
         nn.init.xavier_uniform_(self.coordinate[2].weight, gain=0.001)  # type: ignore[arg-type]
-        self.node = nn.Sequential(*mlp([2 * width, width, width], nn.SiLU))
+        self.node = nn.Sequential(*mlp([2 * width, width, width], SiLU))
 
     def forward(
         self, h: Tensor, r: Tensor, features: Tensor, directions: Tensor, weights: Tensor | None, graph: Graph
@@ -75,7 +76,7 @@ class EGNN(GradientBackbone):
         edge_width = options.radial_functions if basis else 1
         self.layers = nn.ModuleList(EGNNLayer(width, edge_width) for _ in range(options.layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(*mlp([width, width, 1], nn.SiLU))
+        self.head = nn.Sequential(*mlp([width, width, 1], SiLU))
 
     @property
     def symmetries(self) -> frozenset[Symmetry]:

@@ -26,7 +26,9 @@ class FlopCounter(TorchDispatchMode):
     energy-centric networks call; this one only counts.
     """
 
-    total: int = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

@@ -132,7 +132,8 @@ def prepare_torch(threads: int) -> None:
     """Fix what the numbers depend on: thread count and deterministic kernels."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over every new tensor; none is read
+    # Filling uninitialised memory costs a pass over every new tensor, and none is read before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def make_task(spec: Spec) -> Task:
