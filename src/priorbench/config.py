@@ -120,8 +120,8 @@ class Strategy(Strict):
 class Split(Strict):
     """Whole groups (trajectories, bead groups) go to one side; the rest of the fractions is the test set."""
 
-    train: float = Field(0.8, gt=0, lt=1, description="fraction of the structures")
-    validation: float = Field(0.1, gt=0, lt=1, description="fraction of the structures")
+    train: float = Field(0.8, gt=0, lt=1, description="fraction of the groups")
+    validation: float = Field(0.1, gt=0, lt=1, description="fraction of the groups")
     max_train: int | None = Field(None, ge=1, description="keep at most so many training structures (drawn by seed)")
     max_validation: int | None = Field(None, ge=1, description="keep at most so many validation structures")
     max_test: int | None = Field(None, ge=1, description="keep at most so many test structures")
@@ -146,19 +146,21 @@ class Evidence(Strict):
 class Config(Strict):
     """One experiment: every dataset × backbone × strategy × seed is a run."""
 
-    experiment: Name = Field(description="name of the experiment; its results go to results/<experiment>/")
+    experiment: Name = Field(description="name of the experiment; its results go to `results/<experiment>/`")
     datasets: dict[Name, Dataset] = Field(min_length=1, description="by a name of your choice")
     backbones: dict[Name, Backbone] = Field(min_length=1, description="by a name of your choice")
     pretraining: dict[Name, Stage] = Field(default_factory=dict, description="by a name of your choice")
     finetuning: Stage = Field(description="fitting of energies and forces, the same for every strategy")
     strategies: dict[Name, Strategy] = Field(min_length=1, description="by a name of your choice")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=2, description="one run of everything for each")
-    split: Split = Field(default_factory=Split)
-    evidence: Evidence = Field(default_factory=Evidence)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**24)]] = Field(
+        min_length=2, description="one run of everything for each"
+    )
+    split: Split = Field(default_factory=Split, description="how groups are divided")
+    evidence: Evidence = Field(default_factory=Evidence, description="floor of evidence")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where networks are trained")
     mirror: Path | None = Field(
         None,
-        description="folder tried before any download (its layout: <source>/<file>); PRIORBENCH_MIRROR overrides it",
+        description="folder tried before any download (its layout: `source/file`); PRIORBENCH_MIRROR overrides it",
     )
 
     @field_validator("seeds")
@@ -171,6 +173,15 @@ class Config(Strict):
     @model_validator(mode="after")
     def _baselines_are_there(self) -> Self:
         """No comparison without scratch and a longer run that is matched to the very pretraining compared."""
+        for section, stage in [("finetuning", self.finetuning), *self.pretraining.items()]:
+            unknown = sorted(set(stage.per_backbone) - set(self.backbones))
+            if unknown:
+                raise ValueError(f"{section}.per_backbone: no backbone named {unknown[0]!r}")
+            for backbone in stage.per_backbone:
+                try:
+                    stage.training_for(backbone)
+                except ValidationError as error:
+                    raise ValueError(f"{section}.per_backbone.{backbone}: {_first_line(error)}") from None
         roles = [s.role for s in self.strategies.values()]
         if roles.count("scratch") != 1:
             raise ValueError(
@@ -186,15 +197,6 @@ class Config(Strict):
                     f"strategies.{name}: no strategy with longer: steps matches pretraining {strategy.pretraining!r}; "
                     "a gain that longer training gives as well is no gain"
                 )
-        for section, stage in [("finetuning", self.finetuning), *self.pretraining.items()]:
-            unknown = sorted(set(stage.per_backbone) - set(self.backbones))
-            if unknown:
-                raise ValueError(f"{section}.per_backbone: no backbone named {unknown[0]!r}")
-            for backbone in stage.per_backbone:
-                try:
-                    stage.training_for(backbone)
-                except ValidationError as error:
-                    raise ValueError(f"{section}.per_backbone.{backbone}: {_first_line(error)}") from None
         if self.finetuning.task != "potential":
             raise ValueError(
                 f"finetuning.task: {self.finetuning.task!r} does not fit energies and forces; use potential"
@@ -203,14 +205,15 @@ class Config(Strict):
 
     def longer_for(self, pretraining: str) -> list[str]:
         """Names of the longer-steps strategies matched to as many steps as ``pretraining`` takes."""
-        wanted = self.pretraining[pretraining].training
+
+        def budget(stage: str) -> list[tuple[int, int]]:
+            trainings = [self.pretraining[stage].training_for(backbone) for backbone in self.backbones]
+            return [(training.epochs, training.batch_size) for training in trainings]
+
         return [
             name
             for name, s in self.strategies.items()
-            if s.longer == "steps"
-            and s.matching in self.pretraining
-            and (other := self.pretraining[s.matching].training).epochs == wanted.epochs
-            and other.batch_size == wanted.batch_size
+            if s.longer == "steps" and s.matching in self.pretraining and budget(s.matching) == budget(pretraining)
         ]
 
 
@@ -220,7 +223,7 @@ def load_config(path: Path) -> Config:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such configuration file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         problem = " ".join(str(error).split())
         raise PriorbenchError(f"{path}: not readable as YAML: {problem}") from None
     return parse_config(data, str(path))

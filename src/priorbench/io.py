@@ -51,10 +51,10 @@ def read_json(path: Path) -> Any:
         raise PriorbenchError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``rows`` (all with the same keys) as CSV."""
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write ``rows`` (all with the same keys) as CSV; ``columns`` names the keys where there may be no row."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(file, columns or list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -16,12 +16,20 @@ from priorbench.options import generate_schemas
 
 def generated_files() -> dict[str, str]:
     """Content of every generated file by its path in the repository (imports torch)."""
-    options = generate_schemas()
+    options, schema = generate_schemas(), _as_written(Config.model_json_schema())
     return {
         "src/priorbench/schemas/options.json": _json(options),
-        "workflow/schemas/config.schema.json": _json(Config.model_json_schema()),
-        "docs/config.md": _reference(Config.model_json_schema(), options),
+        "workflow/schemas/config.schema.json": _json(schema),
+        "docs/config.md": _reference(schema, options),
     }
+
+
+def _as_written(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of the YAML file, where the options of a plug-in stand flat beside the other keys."""
+    for section in schema["$defs"].values():
+        if section["properties"].pop("options", None):
+            section["additionalProperties"] = True
+    return schema
 
 
 def write_schemas(root: Path, check: bool = False) -> None:

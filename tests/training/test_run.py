@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from priorbench.cli import main
 from priorbench.errors import PriorbenchError
@@ -71,12 +70,26 @@ def test_another_seed_starts_elsewhere(inputs, tmp_path):
     assert record(tmp_path / "0")["initial_checksum"] != record(tmp_path / "1")["initial_checksum"]
 
 
-def test_batches_come_in_the_same_order_for_every_strategy():
-    from priorbench.training.loop import ORDER, generator
+def test_batches_come_in_the_same_order_for_every_strategy(inputs, pretrained, tmp_path, monkeypatch):
+    seen: list[list[int]] = []
 
-    draws = [torch.randperm(50, generator=generator(3, ORDER, epoch)).tolist() for epoch in (1, 1, 2)]
-    assert draws[0] == draws[1]
-    assert draws[0] != draws[2]
+    def recorded(*arguments):
+        for structures in batches(*arguments):
+            seen.append(structures.tolist())
+            yield structures
+
+    from priorbench.training import loop
+
+    batches = loop._batches
+    monkeypatch.setattr(loop, "_batches", recorded)
+    orders = []
+    for given, files in ((spec(), inputs), (from_mask(), replace(inputs, parent=pretrained)), (spec(seed=1), inputs)):
+        seen.clear()
+        run(given, files, 1, tmp_path / "run")
+        orders.append(list(seen))
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+    assert orders[0][:3] != orders[0][3:]  # the second epoch is shuffled anew
 
 
 @pytest.mark.parametrize(
@@ -117,6 +130,41 @@ def test_wrong_parents_are_refused(inputs, pretrained, tmp_path):
         run(from_mask(), inputs, 1, tmp_path / "out")
     with pytest.raises(PriorbenchError, match="starts from scratch"):
         run(spec(), given, 1, tmp_path / "out")
+
+
+def test_weights_pretrained_on_another_split_are_refused(inputs, pretrained, tmp_path):
+    split = json.loads(inputs.split.read_text())
+    split["train"], split["test"] = [7, 8, 2, 3, 4], [0, 1]
+    inputs.split.write_text(json.dumps(split))
+    with pytest.raises(PriorbenchError, match="wrong parent: split_hash"):
+        run(from_mask(), replace(inputs, parent=pretrained), 1, tmp_path / "out")
+
+
+def test_a_diverged_pretraining_is_counted_up_to_the_tables(inputs, tmp_path):
+    from priorbench.analysis.collect import collect, load_runs
+
+    hot = {"epochs": 1, "batch_size": 2, "learning_rate": 1e30, "gradient_clip": None}
+    longer = {"by": "steps", "training": {"epochs": 1, "batch_size": 2}}
+    run(spec("pretrain", training=hot), inputs, 1, tmp_path / "pretrained")
+    given = replace(inputs, parent=tmp_path / "pretrained/model.safetensors")
+    run(spec(), inputs, 1, tmp_path / "scratch")
+    run(spec(strategy="longer-steps", role="longer-steps", longer=longer), inputs, 1, tmp_path / "longer")
+    run(from_mask(), given, 1, tmp_path / "mask")
+    for name in ("scratch", "longer", "mask"):
+        evaluate(tmp_path / name / "model.safetensors", inputs, 1, tmp_path / name / "test.json")
+    folders = [tmp_path / name for name in ("pretrained", "scratch", "longer", "mask")]
+    collect(folders, tmp_path / "runs.csv", tmp_path / "curves.csv")
+    status = load_runs(tmp_path / "runs.csv").set_index("strategy")["status"]
+    assert list(status[["scratch", "longer-steps"]]) == ["completed"] * 2
+    assert set(status["mask"]) == {"diverged"}
+
+
+def test_an_altered_frames_file_is_noticed(inputs, tmp_path):
+    content = bytearray(inputs.frames.read_bytes())
+    content[-3] ^= 0x01
+    inputs.frames.write_bytes(content)
+    with pytest.raises(PriorbenchError, match="does not match its hash"):
+        run(spec(), inputs, 1, tmp_path / "out")
 
 
 def test_longer_runs_spend_what_pretraining_spent(inputs, pretrained, tmp_path):

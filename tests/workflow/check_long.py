@@ -42,7 +42,14 @@ def test_an_experiment_repeats_bit_for_bit(tmp_path: Path) -> None:
     binary += [Path(p.relative_to(first)) for p in first.glob("data/*/split-*.json")]
     assert len(binary) > 40
     assert [p for p in binary if (first / p).read_bytes() != (second / p).read_bytes()] == []
-    rows = [Path("runs.csv"), Path("curves.csv"), *(p.relative_to(first) for p in first.rglob("metrics.csv"))]
+    same = [p.relative_to(first) for p in first.rglob("test.json")] + [Path("claims.json"), Path("claims.md")]
+    assert [p for p in same if (first / p).read_text() != (second / p).read_text()] == []
+    rows = [
+        Path("runs.csv"),
+        Path("curves.csv"),
+        Path("tables/rmse.csv"),
+        *(p.relative_to(first) for p in first.rglob("metrics.csv")),
+    ]
     assert [p for p in rows if without_times(first / p) != without_times(second / p)] == []
 
 

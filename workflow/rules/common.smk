@@ -84,7 +84,7 @@ def structures(wildcards):
     data = f"<results>/data/{wildcards.dataset}"
     return {
         "frames": f"{data}/frames.safetensors",
-        "neighbours": f"{data}/neighbours-{CONFIG.backbones[wildcards.backbone].cutoff:g}.safetensors",
+        "neighbours": f"{data}/neighbours-{CONFIG.backbones[wildcards.backbone].cutoff!r}.safetensors",
         "split": f"{data}/split-seed{wildcards.seed}.json",
     }
 

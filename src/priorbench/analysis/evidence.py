@@ -8,6 +8,7 @@ import pandas as pd
 from priorbench.errors import PriorbenchError
 
 SMOKE = "smoke test, not evidence"
+HEADLINE_SEEDS = 5
 
 #: The released recipe for TIP3P water: epochs of pretraining and finetuning, batch size, training structures.
 PAPER_PRETRAIN_EPOCHS, PAPER_FINETUNE_EPOCHS, PAPER_BATCH, PAPER_STRUCTURES = 25, 300, 16, 8000
@@ -44,7 +45,10 @@ class Weight:
         """One sentence with the numbers."""
         if self.shortfalls:
             return f"This is a {SMOKE}: {'; '.join(self.shortfalls)}."
-        return f"Above the evidence floor: {self.structure_steps:,} structure-steps of finetuning, {self.seeds} seeds."
+        return (
+            f"Above the evidence floor: {self.structure_steps:,} structure-steps of finetuning, {self.seeds} seeds."
+            + (f" A headline needs {HEADLINE_SEEDS} seeds." if self.seeds < HEADLINE_SEEDS else "")
+        )
 
 
 def weigh(runs: pd.DataFrame, evidence: Mapping[str, int]) -> Weight:

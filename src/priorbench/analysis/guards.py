@@ -13,6 +13,9 @@ _SHARED = {
     "initial_checksum": "start from different initial weights",
     "split_hash": "were split differently",
     "data_hash": "saw different data",
+    "version": "were run by different versions",
+    "device": "ran on different devices",
+    "threads": "ran on different numbers of threads",
 }
 
 
@@ -105,7 +108,7 @@ def _check_parent(run: Record, parent: Record) -> None:
             f"{label(run)}: starts from weights {run['start_checksum']}, but {label(parent)} ended with "
             f"{parent['final_checksum']}; run it again"
         )
-    if run["start_checksum"] == run["initial_checksum"]:
+    if run["start_checksum"] == run["initial_checksum"] and parent["status"] != "diverged":
         raise PriorbenchError(f"{label(run)}: starts from its initial weights; no pretrained weights were loaded")
 
 

@@ -13,8 +13,9 @@ QUANTITY_NAMES: tuple[Quantity, ...] = ("force", "energy")
 
 COVERS = (
     "95 % over seeds. A seed draws the split (where it is resampled), the initial weights and the order of batches, "
-    "so an interval covers their variation; it does not cover other simulations, settings or sizes, nor is it "
-    "corrected for the number of comparisons. Intervals of a single strategy hold what all strategies of a seed share; "
+    "so an interval covers their variation; it does not cover other simulations, settings or sizes, nor the "
+    "choice of test structures beyond that (no block bootstrap within a seed yet), nor is it corrected for "
+    "the number of comparisons. Intervals of a single strategy hold what all strategies of a seed share; "
     "use the paired ones to compare."
 )
 

@@ -17,6 +17,8 @@ from priorbench.analysis.results import Comparison, Quantity, Statistics, Strate
 CLAIMED_REDUCTION = (0.25, 0.38)
 #: A longer reference must have spent at least this share of the compared strategy's budget.
 LEAST_BUDGET = 0.98
+#: Said beside every comparison with denoising, as long as nothing scans its noise.
+ONE_SIGMA = "denoising at one σ, not scanned"
 #: Level below which a difference in the frequency of divergence counts.
 DIVERGENCE_P = 0.05
 
@@ -43,7 +45,7 @@ class Case:
 def judge_gain(statistics: Statistics) -> list[Case]:
     """C1: masking against scratch."""
     return [
-        replace(_case(c, "test RMSE"), note=_join(_diverged(c.change), _overlap(c.change)))
+        replace(_case(c, "test RMSE"), note=_join(_diverged(c.change), _overlap(c.change), _read(statistics, c)))
         for c in statistics.comparisons
         if c.task == "masking" and c.reference_role == "scratch"
     ]
@@ -66,7 +68,7 @@ def judge_denoising(statistics: Statistics) -> list[Case]:
     for c in statistics.comparisons:
         if c.task == "masking" and c.reference_task == "denoising":
             named = {result.strategy: result for result in statistics.of(c.dataset, c.backbone)}
-            cases.append(replace(_case(c, "accuracy"), note=_diverged(c.change)))
+            cases.append(replace(_case(c, "accuracy"), note=_join(_diverged(c.change), ONE_SIGMA)))
             cases.append(_stability(c, named[c.strategy], named[c.reference]))
     return cases
 
@@ -160,6 +162,13 @@ def _overlap(change: Paired) -> str:
     least, most = CLAIMED_REDUCTION
     overlaps = change.low <= -least and change.high >= -most
     return f"interval {'overlaps' if overlaps else 'misses'} the claimed {100 * least:.0f}–{100 * most:.0f} %"
+
+
+def _read(statistics: Statistics, c: Comparison) -> str:
+    """Of how many seeds the pretraining learned: a loss below its start and below its context-free floor."""
+    own = [p for p in statistics.pretraining if (p.dataset, p.backbone, p.task) == (c.dataset, c.backbone, c.task)]
+    learned = sum(p.below_start and bool(p.below_floor) for p in own)
+    return f"masking learned below its floor in {learned} of {len(own)}" if own else ""
 
 
 def _diverged(change: Paired) -> str:

@@ -26,7 +26,7 @@ class Prediction(NamedTuple):
 class BackboneOptions(Strict):
     """Options that every backbone has."""
 
-    cutoff: float = Field(gt=0, description="neighbour cutoff in Å; every periodic image within it counts")
+    cutoff: float = Field(gt=0, le=50, description="neighbour cutoff in Å; every periodic image within it counts")
     layers: int = Field(ge=1, description="number of message-passing layers")
     width: int = Field(ge=4, description="features of each atom and edge")
 

@@ -21,7 +21,7 @@ from priorbench.graph import Graph, edge_vectors, neighbour_counts, sum_over_ato
 class EGNNOptions(BackboneOptions):
     """Sizes and variants; at layers 5, width 128, cutoff 3.5 with released_* values it is the released network."""
 
-    cutoff: float = Field(3.5, gt=0, description="neighbour cutoff in Å; every periodic image within it counts")
+    cutoff: float = Field(3.5, gt=0, le=50, description="neighbour cutoff in Å; every periodic image within it counts")
     layers: int = Field(5, ge=1, description="number of message-passing layers")
     width: int = Field(128, ge=4, description="features of each atom and edge")
     edge_features: Literal["radial-basis", "squared-distance"] = Field(

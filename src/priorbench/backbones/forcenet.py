@@ -22,7 +22,7 @@ HARMONICS = 9
 class ForceNetOptions(BackboneOptions):
     """Sizes; layers 5, width 128, 50 frequencies and cutoff 3.4 are the paper's."""
 
-    cutoff: float = Field(3.4, gt=0, description="neighbour cutoff in Å; every periodic image within it counts")
+    cutoff: float = Field(3.4, gt=0, le=50, description="neighbour cutoff in Å; every periodic image within it counts")
     layers: int = Field(5, ge=1, description="number of interaction layers")
     width: int = Field(128, ge=4, description="features of each atom and edge")
     frequencies: int = Field(50, ge=1, description="number of power sines sin(1.1^k x), k = 0, 1, …")

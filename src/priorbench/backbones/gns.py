@@ -19,7 +19,7 @@ from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neigh
 class GNSOptions(BackboneOptions):
     """Sizes and variants; layers 10, width 128, cutoff 3.4 with the raw variants is the released network."""
 
-    cutoff: float = Field(3.4, gt=0, description="neighbour cutoff in Å; every periodic image within it counts")
+    cutoff: float = Field(3.4, gt=0, le=50, description="neighbour cutoff in Å; every periodic image within it counts")
     layers: int = Field(10, ge=1, description="number of message-passing layers")
     width: int = Field(128, ge=4, description="features of each atom and edge")
     edge_features: Literal["directional-basis", "raw"] = Field(

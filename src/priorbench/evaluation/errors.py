@@ -29,7 +29,7 @@ def evaluate(model_path: Path, inputs: Inputs, threads: int, output: Path) -> No
     spec = metadata["spec"]
     if spec["stage"] != "finetune":
         raise PriorbenchError(f"{model_path}: a pretrained network predicts no energies and forces; finetune it first")
-    frames = Frames.load(inputs.frames)
+    frames = Frames.load(inputs.frames, verify=True)
     if frames.metadata["hash"] != metadata["data_hash"] or sha256_file(inputs.split) != metadata["split_hash"]:
         raise PriorbenchError(f"{model_path}: trained on other frames or another split than those given to test it")
     neighbours = Neighbours.load(inputs.neighbours, metadata["data_hash"], spec["backbone"]["cutoff"])
@@ -44,7 +44,12 @@ def evaluate(model_path: Path, inputs: Inputs, threads: int, output: Path) -> No
         transfer(model, state, str(model_path))
         store = Store.build(frames, neighbours, structures, labels, spec["device"])
         record |= errors_of(*predict(model.to(spec["device"]), store, labels, frames, structures), frames, structures)
-    write_json(output, record)
+    write_json(output, {key: _finite(value) for key, value in record.items()})
+
+
+def _finite(value: Any) -> Any:
+    """The value, or null for an error that is not a number: a network that predicts infinity has no error."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def predict(

@@ -75,6 +75,9 @@ def train(
             break
         row |= validate(model, task, validation_store, training, seed)
         outcome.rows.append(row)
+        if not math.isfinite(row["score"]):
+            outcome.diverged = f"epoch {epoch}: validation score {row['score']}"
+            break
         if training.checkpoint == "last" or row["score"] < outcome.best["score"] or outcome.best["epoch"] == 0:
             outcome.state, outcome.best = snapshot(model), row
         report({**row, "eta": outcome.seconds / outcome.steps * (steps - outcome.steps)})
@@ -137,7 +140,7 @@ def _step(
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step; returns loss and gradient norm without waiting for the device.
 
-    A step with a gradient that is not finite leaves the weights alone: the epoch's end reports it as divergence.
+    What is not finite is noticed at the end of the epoch; the weights kept are those of an earlier one.
     """
     example = task.corrupt(store.batch(structures), draws)
     value = loss(task, task.terms(model(example.graph), example))

@@ -6,6 +6,7 @@ metrics grow epoch by epoch, for the eyes of whoever waits.
 """
 
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ def run(spec: Spec, inputs: Inputs, threads: int, output: Path) -> None:
     initial = checksum(snapshot(model))
     parent = load_parent(inputs.parent, spec) if inputs.parent else None
     if parent is not None:
+        _check_parent_data(inputs.parent, parent[1], data)
         transfer(model, parent[0], str(inputs.parent))
     model.to(spec["device"])
     start = checksum(snapshot(model))
@@ -130,6 +132,7 @@ def _train(
 
 def prepare_torch(threads: int) -> None:
     """Fix what the numbers depend on: thread count and deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by deterministic cuBLAS, before its start
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # Filling uninitialised memory costs a pass over every new tensor, and none is read before it is written.
@@ -145,7 +148,7 @@ def make_task(spec: Spec) -> Task:
 
 def load_data(spec: Spec, inputs: Inputs) -> Data:
     """Read frames, neighbours and split; the test structures are left on disk."""
-    frames = Frames.load(inputs.frames)
+    frames = Frames.load(inputs.frames, verify=True)
     data_hash = frames.metadata["hash"]
     neighbours = Neighbours.load(inputs.neighbours, data_hash, spec["backbone"]["cutoff"])
     split = load_split(inputs.split, data_hash, frames)
@@ -186,6 +189,15 @@ def _require_parent(spec: Spec, inputs: Inputs) -> None:
         raise PriorbenchError(f"strategy {strategy!r} starts from scratch, yet {inputs.parent} was given as --parent")
 
 
+def _check_parent_data(path: Path | None, parent: dict[str, Any], data: Data) -> None:
+    """Weights that were pretrained on another split may have seen this run's test structures."""
+    for name, own in (("data_hash", data.data_hash), ("split_hash", data.split_hash)):
+        if parent[name] != own:
+            raise PriorbenchError(
+                f"{path}: wrong parent: {name} is {parent[name]}, not {own}; pretrain on the same split"
+            )
+
+
 def _check_elements(model: Backbone, data: Data) -> None:
     rows = getattr(model, "element", None)
     largest = int(data.train.atomic_numbers.max())
@@ -203,6 +215,7 @@ class Reporter:
         self.unit = labels.scale * MEV
         self.epochs = epochs
         self.rows: list[Row] = []
+        write_rows(path, [], METRICS)
 
     def __call__(self, row: Row) -> None:
         """Take one epoch's row."""
@@ -212,7 +225,7 @@ class Reporter:
             if name in row:
                 values[name] = row[name] * self.unit
         self.rows.append({key: values.get(key, "") for key in METRICS})
-        write_rows(self.path, self.rows)
+        write_rows(self.path, self.rows, METRICS)
         print(self._line(values, eta), flush=True)
 
     def _line(self, v: Row, eta: float | None) -> str:

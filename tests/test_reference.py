@@ -1,0 +1,55 @@
+"""Kept results: what stands in their statistics, tables and verdicts follows from their run tables, by today's code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from priorbench.analysis.claims import claims
+from priorbench.analysis.figures import figures
+from priorbench.analysis.records import load_runs
+from priorbench.analysis.statistics import statistics
+from priorbench.analysis.tables import tables
+from priorbench.config import Evidence
+
+REFERENCES = sorted(path.parent for path in (Path(__file__).parents[1] / "results/reference").glob("*/runs.csv"))
+every_reference = pytest.mark.parametrize("kept", REFERENCES, ids=lambda path: path.name)
+
+
+def close(a, b) -> bool:
+    """Equal but for rounding in the last digits, which may differ between processors."""
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(close(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(close, a, b))
+    return a == pytest.approx(b, rel=1e-9) if isinstance(a, float) else a == b
+
+
+def test_there_are_kept_results():
+    assert REFERENCES
+
+
+@every_reference
+def test_statistics_and_verdicts_follow_from_the_runs(kept: Path, tmp_path: Path):
+    evidence = Evidence().model_dump()
+    statistics(kept / "runs.csv", kept / "curves.csv", tmp_path / "statistics.json")
+    claims(kept / "runs.csv", kept / "curves.csv", tmp_path / "statistics.json", evidence, tmp_path)
+    tables(kept / "runs.csv", tmp_path / "statistics.json", evidence, tmp_path / "tables")
+    for name in ("statistics.json", "claims.json"):
+        assert close(json.loads((tmp_path / name).read_text()), json.loads((kept / name).read_text())), name
+    assert (tmp_path / "tables/rmse.md").read_text() == (kept / "tables/rmse.md").read_text()
+
+
+@every_reference
+def test_every_run_says_where_it_comes_from(kept: Path):
+    runs = load_runs(kept / "runs.csv")
+    for column in ("config_hash", "data_hash", "split_hash", "version", "commit", "initial_checksum", "device"):
+        assert runs[column].notna().all(), column
+    assert not runs["commit"].str.endswith("+").any()
+    assert "unknown" not in set(runs["commit"])
+
+
+@every_reference
+def test_figures_are_redrawn_from_kept_tables(kept: Path, tmp_path: Path):
+    figures(kept / "runs.csv", kept / "curves.csv", kept / "statistics.json", tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {f"{n}.{s}" for n in ("convergence", "rmse") for s in ("pdf", "png")}
