@@ -50,7 +50,7 @@ dry-run: $(STAMP)  ## plan every preset without running anything
 
 check-long: $(STAMP)  ## what takes longer than the tests: the bounds of the default experiment, bit-for-bit repetition
 	mkdir -p results/reference
-	set -o pipefail; pytest -v tests/workflow/check_long.py 2>&1 | tee results/reference/check-long.txt
+	set -o pipefail; pytest -v --show-capture=no tests/workflow/check_long.py 2>&1 | tee results/reference/check-long.txt
 
 lock:  ## pin what requirements.in resolves to now
 	rm -rf build/lock
