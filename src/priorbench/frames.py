@@ -106,5 +106,10 @@ class Frames:
         return frames
 
 
+def items_of(offsets: NDArray[np.int64], structures: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of the atoms (or edges) of several structures, one after the other, from their ``offsets`` (S + 1,)."""
+    return np.concatenate([np.arange(offsets[s], offsets[s + 1]) for s in structures])
+
+
 def _any_by_structure(bad: Any, owner: NDArray[Any], count: int) -> NDArray[np.bool_]:
     return np.bincount(owner[bad], minlength=count) > 0

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from priorbench.errors import PriorbenchError
-from priorbench.frames import Frames
+from priorbench.frames import Frames, items_of
 from priorbench.io import sha256_file, write_json
 from priorbench.neighbours import Neighbours
 from priorbench.splits import load_split
@@ -83,7 +83,7 @@ def errors_of(
     energies: NDArray[np.float64], forces: NDArray[np.float64], frames: Frames, structures: NDArray[np.int64]
 ) -> dict[str, Any]:
     """RMSE and MAE of force components (meV/Å) and energies (meV/atom), and each structure's share."""
-    atoms = np.concatenate([np.arange(frames.offsets[s], frames.offsets[s + 1]) for s in structures])
+    atoms = items_of(frames.offsets, structures)
     sizes = frames.sizes[structures]
     force = (forces - frames.forces[atoms]) * MEV
     energy = (energies - frames.energies[structures]) / sizes * MEV

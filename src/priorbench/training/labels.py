@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorbench.errors import PriorbenchError
-from priorbench.frames import Frames
+from priorbench.frames import Frames, items_of
 
 ROWS = 119
 
@@ -31,7 +31,7 @@ class Labels:
         """
         counts, energies = compositions(frames, structures), frames.energies[structures]
         reference, *_ = np.linalg.lstsq(counts, energies, rcond=None)
-        atoms = np.concatenate([np.arange(frames.offsets[s], frames.offsets[s + 1]) for s in structures])
+        atoms = items_of(frames.offsets, structures)
         scale = float(np.sqrt(np.mean(frames.forces[atoms] ** 2)))
         if not scale > 0:
             raise PriorbenchError("every training force is zero; the dataset cannot be trained on, check its forces")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorbench.errors import PriorbenchError
-from priorbench.frames import Frames
+from priorbench.frames import Frames, items_of
 from priorbench.graph import Graph
 from priorbench.neighbours import Neighbours
 from priorbench.training.labels import Labels
@@ -60,8 +60,8 @@ class Store:
         """Copy the ``structures`` to ``device`` in float32, labels scaled in float64 before."""
         if len(structures) == 0:
             raise PriorbenchError("a split has no structures; give it more groups or a larger fraction")
-        atoms = _ranges(frames.offsets, structures)
-        edges = _ranges(neighbours.edge_offsets, structures)
+        atoms = items_of(frames.offsets, structures)
+        edges = items_of(neighbours.edge_offsets, structures)
         energies = (frames.energies[structures] - labels.reference_energies(frames, structures)) / labels.scale
 
         def tensor(array: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
@@ -121,10 +121,6 @@ def _gather(offsets: Tensor, structures: Tensor) -> tuple[Tensor, Tensor, Tensor
     first = counts.cumsum(0) - counts
     items = torch.arange(len(owner), device=offsets.device) - first[owner] + starts[owner]
     return items, owner, first
-
-
-def _ranges(offsets: NDArray[np.int64], structures: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.arange(offsets[s], offsets[s + 1]) for s in structures])
 
 
 def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
