@@ -18,6 +18,7 @@ from priorbench.backbones.base import Backbone
 from priorbench.config import Training
 from priorbench.tasks.base import Task, loss
 from priorbench.training.model import State, snapshot
+from priorbench.training.optimiser import Adam
 from priorbench.training.store import Store
 
 Row = dict[str, Any]
@@ -63,7 +64,7 @@ def train(
     epoch, row 0 before any step.  A loss that is not finite ends the run and is said in ``Outcome.diverged``.
     """
     train_store, validation_store = stores
-    optimiser = _optimiser(model, training)
+    optimiser = Adam(model.parameters(), training)
     per_epoch = steps_per_epoch(len(train_store), training.batch_size)
     epochs = math.ceil(steps / per_epoch)
     first = {"epoch": 0, "step": 0, "seconds": 0.0, **validate(model, task, validation_store, training, seed)}
@@ -89,7 +90,7 @@ def _epoch(
     task: Task,
     store: Store,
     training: Training,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Adam,
     progress: tuple[int, int, int],
     outcome: Outcome,
 ) -> Row:
@@ -104,9 +105,7 @@ def _epoch(
         if outcome.steps == steps:
             break
         rate = cosine(outcome.steps, steps, training.learning_rate, training.final_learning_rate)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        value, norm = _step(model, task, store, structures, draws, optimiser, training.gradient_clip)
+        value, norm = _step(model, task, store, structures, draws, optimiser, rate, training.gradient_clip)
         losses.append(value * len(structures))
         norms.append(norm)
         outcome.steps += 1
@@ -135,7 +134,8 @@ def _step(
     store: Store,
     structures: Tensor,
     draws: torch.Generator,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Adam,
+    learning_rate: float,
     clip: float | None,
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step; returns loss and gradient norm without waiting for the device.
@@ -144,13 +144,13 @@ def _step(
     """
     example = task.corrupt(store.batch(structures), draws)
     value = loss(task, task.terms(model(example.graph), example))
-    optimiser.zero_grad(set_to_none=True)
+    optimiser.clear_gradients()
     value.backward()
     parameters = [p for p in model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if clip is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
-    optimiser.step()
+    optimiser.step(learning_rate)
     return value.detach(), norm.detach()
 
 
@@ -181,8 +181,3 @@ def validate(model: Backbone, task: Task, store: Store, training: Training, seed
 def _batches(store: Store, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
     order = torch.randperm(len(store), generator=generator(seed, ORDER, epoch))
     yield from order.to(store.positions.device).split(size)
-
-
-def _optimiser(model: Backbone, training: Training) -> torch.optim.Optimizer:
-    kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[training.optimiser](model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)

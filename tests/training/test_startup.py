@@ -1,0 +1,55 @@
+"""What every job pays before and beside its arithmetic."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.training.conftest import spec
+
+FINETUNE_AND_EVALUATE = """
+import sys
+from pathlib import Path
+from priorbench.cli import main
+spec, frames, neighbours, split, run = sys.argv[1:]
+data = ["--frames", frames, "--neighbours", neighbours, "--split", split, "--threads", "1"]
+assert main(["finetune", "--spec", spec, *data, "--output", run]) == 0
+assert main(["evaluate", "--model", f"{run}/model.safetensors", *data, "--output", f"{run}/test.json"]) == 0
+print("compiler:", "torch._dynamo" in sys.modules or "torch._inductor" in sys.modules)
+"""
+
+MEMORY = """
+import resource, sys, torch
+from priorbench.training.run import keep_memory
+keep_memory()
+torch.ones(12 << 20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(12 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def python(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_no_job_imports_the_compiler(inputs, tmp_path):
+    out = python(
+        FINETUNE_AND_EVALUATE,
+        json.dumps(spec()),
+        str(inputs.frames),
+        str(inputs.neighbours),
+        str(inputs.split),
+        str(tmp_path / "run"),
+    )
+    assert out.splitlines()[-1] == "compiler: False"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about glibc's allocator")
+def test_memory_of_large_tensors_is_kept():
+    pages = 48 * 2**20 // 4096  # of one tensor
+    assert int(python(MEMORY)) <= 2 * pages
