@@ -10,7 +10,6 @@ from tests.training.conftest import spec
 
 FINETUNE_AND_EVALUATE = """
 import sys
-from pathlib import Path
 from priorbench.cli import main
 spec, frames, neighbours, split, run = sys.argv[1:]
 data = ["--frames", frames, "--neighbours", neighbours, "--split", split, "--threads", "1"]
@@ -21,7 +20,7 @@ print("compiler:", "torch._dynamo" in sys.modules or "torch._inductor" in sys.mo
 
 MEMORY = """
 import resource, sys, torch
-from priorbench.training.run import keep_memory
+from priorbench.training.process import keep_memory
 keep_memory()
 torch.ones(12 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -15,7 +15,8 @@ from priorbench.neighbours import Neighbours
 from priorbench.splits import load_split
 from priorbench.training.labels import Labels
 from priorbench.training.model import build, load_model, transfer
-from priorbench.training.run import MEV, Inputs, prepare_torch
+from priorbench.training.process import prepare_torch
+from priorbench.training.run import MEV, Inputs
 from priorbench.training.store import Store
 
 BATCH = 16

@@ -32,7 +32,7 @@ class FlopCounter(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Not to import the compiler, 1.5 s of every job, just to switch it off in here: nothing is compiled."""
+        """Nothing is compiled here; True would import the compiler, 1.5 s of every job, to switch it off."""
         return False
 
     def __torch_dispatch__(

@@ -1,0 +1,35 @@
+"""What a process that trains or evaluates settles before it starts."""
+
+import ctypes
+import os
+import sys
+
+import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+KEPT_BYTES = 1 << 30
+
+
+def prepare_torch(threads: int) -> None:
+    """Fix what the numbers depend on, thread count and deterministic kernels, and keep freed memory."""
+    keep_memory()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by deterministic cuBLAS, before its start
+    torch.set_num_threads(threads)
+    # The same as use_deterministic_algorithms(True), which imports the compiler, 1.5 s of every job, to tell it too.
+    torch.set_deterministic_debug_mode("error")
+    # Filling uninitialised memory costs a pass over every new tensor, and none is read before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def keep_memory() -> None:
+    """Let glibc keep the memory of large tensors; with another C library do nothing.
+
+    By default it hands them back to the kernel and asks for them again, page by page, at every step: 10 to 20 % of a
+    training step of EGNN.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
