@@ -22,7 +22,8 @@ MEMORY = """
 import resource, sys, torch
 from priorbench.training.process import keep_memory
 keep_memory()
-torch.ones(12 << 20)
+for _ in range(40):  # the heap settles within ten, by where it came to lie
+    torch.ones(12 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     torch.ones(12 << 20)
@@ -51,4 +52,4 @@ def test_no_job_imports_the_compiler(inputs, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="about glibc's allocator")
 def test_memory_of_large_tensors_is_kept():
     pages = 48 * 2**20 // 4096  # of one tensor
-    assert int(python(MEMORY)) <= 2 * pages
+    assert int(python(MEMORY)) < pages
