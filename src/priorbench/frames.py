@@ -1,9 +1,9 @@
 """The one dataset type on disk and in memory: labelled structures as flat arrays.
 
-Shapes: S structures, A atoms over all structures.  Units: Å, eV, eV/Å.  ``offsets[s]:offsets[s + 1]`` are the atoms
+Shapes: S structures, A atoms and B bonds over all structures.  Units: Å, eV, eV/Å.  ``offsets[s]:offsets[s + 1]`` are the atoms
 of structure ``s``.  Structures with the same ``groups`` value are not independent (one trajectory, the beads of one
 path-integral frame) and never meet in two splits.  ``molecules`` numbers the intact molecules of each structure from
-0; atoms of none have -1 (see :mod:`priorbench.molecules`).
+0; atoms of none have -1; ``bonds`` are covalent (see :mod:`priorbench.molecules`).
 """
 
 from dataclasses import dataclass, field, fields
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from priorbench.errors import PriorbenchError
 from priorbench.io import sha256_json
-from priorbench.tensors import Arrays, read_tensors, write_tensors
+from priorbench.tensors import Arrays, map_tensors, write_tensors
+
+
+NEITHER, TRAIN, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,10 @@ class Frames:
     offsets: NDArray[np.int64]  # (S + 1,)
     groups: NDArray[np.int32]  # (S,)
     subsystems: NDArray[np.int16]  # (S,) index into metadata["subsystems"]
+    official: NDArray[np.int8]  # (S,) side the source itself assigns: TRAIN, TEST or neither
     molecules: NDArray[np.int32]  # (A,)
+    bonds: NDArray[np.int32]  # (B, 2) atoms counted within their structure, the smaller first
+    bond_offsets: NDArray[np.int64]  # (S + 1,)
     metadata: dict[str, Any] = field(default_factory=dict)  # source, licence, subsystems, provenance
 
     def __len__(self) -> int:
@@ -55,7 +61,7 @@ class Frames:
         import hashlib
 
         digests = {
-            name: [str(a.dtype), list(a.shape), hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()]
+            name: [str(a.dtype), list(a.shape), hashlib.sha256(np.ascontiguousarray(a).data).hexdigest()]
             for name, a in self.arrays().items()
         }
         return sha256_json(digests)
@@ -84,7 +90,7 @@ class Frames:
             raise PriorbenchError(
                 f"{where}: structure {int(outside.argmax())} has an element outside the periodic table"
             )
-        flat = self.pbc.all(axis=1) & (np.abs(np.linalg.det(self.cells)) < 1e-6)
+        flat = self.pbc.any(axis=1) & (volume_of_periodic(self.cells, self.pbc) < 1e-6)
         if flat.any():
             raise PriorbenchError(f"{where}: structure {int(flat.argmax())} is periodic in a cell of zero volume")
 
@@ -95,8 +101,8 @@ class Frames:
 
     @classmethod
     def load(cls, path: Path, verify: bool = False) -> "Frames":
-        """Read a file written by :meth:`save`; with ``verify`` the content hash is computed and compared."""
-        arrays, metadata = read_tensors(path)
+        """Map a file written by :meth:`save`; with ``verify`` the content hash is computed and compared."""
+        arrays, metadata = map_tensors(path)
         expected = {f.name for f in fields(cls)} - {"metadata"}
         if set(arrays) != expected:
             raise PriorbenchError(f"{path}: not a frames file (arrays {sorted(arrays)})")
@@ -113,3 +119,10 @@ def items_of(offsets: NDArray[np.int64], structures: NDArray[np.int64]) -> NDArr
 
 def _any_by_structure(bad: Any, owner: NDArray[Any], count: int) -> NDArray[np.bool_]:
     return np.bincount(owner[bad], minlength=count) > 0
+
+
+def volume_of_periodic(cells: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Length, area or volume that the periodic cell vectors span, (S,)."""
+    gram = np.einsum("sik,sjk->sij", cells, cells)
+    both = pbc[:, :, None] & pbc[:, None, :]
+    return np.asarray(np.sqrt(np.maximum(np.linalg.det(np.where(both, gram, np.eye(3))), 0.0)))

@@ -14,32 +14,37 @@ from numpy.typing import NDArray
 
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
-from priorbench.tensors import read_tensors, write_tensors
+from priorbench.tensors import map_tensors, write_tensors
 
 EdgeList = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int8]]
+ARRAYS = {"counts", "edge_offsets", "senders", "shift_codes", "shift_table"}
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Edges of all structures as flat arrays: S structures, E edges over all of them."""
+    """Edges of all structures as flat arrays, three or five bytes an edge: A atoms, S structures, E edges in all."""
 
+    counts: NDArray[np.uint16]  # (A,) edges that each atom receives; they lie together, in the order of the atoms
     edge_offsets: NDArray[np.int64]  # (S + 1,), edges of structure s are edge_offsets[s]:edge_offsets[s + 1]
-    senders: NDArray[np.int32]  # (E,) atom j, counted within its structure
-    receivers: NDArray[np.int32]  # (E,) atom i, counted within its structure
-    shifts: NDArray[np.int8]  # (E, 3) cells by which the image of j that is meant is displaced
+    senders: NDArray[Any]  # (E,) atom j, counted within its structure; int16 or int32
+    shift_codes: NDArray[Any]  # (E,) row of the table; uint8 or uint16
+    shift_table: NDArray[np.int8]  # (K, 3) cells by which the image of j that is meant is displaced
     cutoff: float  # Å
     frames_hash: str  # content hash of the frames the list belongs to
 
-    def edges_of(self, structure: int) -> slice:
-        """The slice of the edge arrays that belongs to ``structure``."""
-        return slice(int(self.edge_offsets[structure]), int(self.edge_offsets[structure + 1]))
+    def edges_of(self, offsets: NDArray[np.int64], structure: int) -> EdgeList:
+        """Senders (e,), receivers (e,) and shifts (e, 3) of one structure, given the frames' atom ``offsets``."""
+        edges = slice(int(self.edge_offsets[structure]), int(self.edge_offsets[structure + 1]))
+        counts = self.counts[offsets[structure] : offsets[structure + 1]]
+        receivers = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        return self.senders[edges].astype(np.int32), receivers, self.shift_table[self.shift_codes[edges]]
 
     @classmethod
     def load(cls, path: Path, frames_hash: str, cutoff: float) -> "Neighbours":
-        """Read a list written by :func:`build`; one of other frames or another cutoff (Å) is refused."""
-        arrays, metadata = read_tensors(path)
-        if set(arrays) != {"edge_offsets", "senders", "receivers", "shifts"} or "cutoff" not in metadata:
-            raise PriorbenchError(f"{path}: not a neighbour list (arrays {sorted(arrays)})")
+        """Map a list written by :func:`build`; one of other frames or another cutoff (Å) is refused."""
+        arrays, metadata = map_tensors(path)
+        if set(arrays) != ARRAYS or "cutoff" not in metadata:
+            raise PriorbenchError(f"{path}: not a neighbour list (arrays {sorted(arrays)}); delete it and run again")
         if metadata["frames"] != frames_hash:
             raise PriorbenchError(f"{path}: the neighbour list belongs to other frames; delete it and run again")
         if metadata["cutoff"] != cutoff:
@@ -50,6 +55,23 @@ class Neighbours:
         return cls(**arrays, cutoff=cutoff, frames_hash=frames_hash)
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of atoms of one structure, each once, images counted."""
+
+    first: NDArray[np.int64]  # (P,)
+    second: NDArray[np.int64]  # (P,)
+    lengths: NDArray[np.float64]  # (P,) Å
+
+
+def pairs_within(
+    positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
+) -> Pairs:
+    """All pairs at most ``cutoff`` (Å) apart, in no particular order; arguments as in :func:`neighbour_list`."""
+    first, second, lengths = _search(positions, cell, pbc, cutoff, full=False, quantities="ijd")
+    return Pairs(first.astype(np.int64), second.astype(np.int64), lengths)
+
+
 def neighbour_list(
     positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
 ) -> EdgeList:
@@ -58,17 +80,37 @@ def neighbour_list(
     ``positions`` (n, 3) Å may lie outside the cell; ``cell`` (3, 3) Å has the vectors as rows, which may be zero where
     ``pbc`` (3,) is false; ``cutoff`` (Å) may exceed half the cell.
     """
+    receivers, senders, shifts = _search(positions, cell, pbc, cutoff, full=True, quantities="ijS")
+    low, high = (shifts.min(axis=0), shifts.max(axis=0)) if len(shifts) else (np.zeros(3, int),) * 2
+    if max(-low.min(), high.max()) > np.iinfo(np.int8).max:
+        raise PriorbenchError("an atom lies more than 127 cells away from another; wrap the positions into the cell")
+    # One sort by one key instead of five.
+    wide = (high - low + 1).astype(np.int64)
+    key = receivers.astype(np.int64) * len(positions) + senders
+    for axis in range(3):
+        key = key * wide[axis] + (shifts[:, axis] - low[axis])
+    order = np.argsort(key)
+    return senders[order].astype(np.int32), receivers[order].astype(np.int32), shifts[order].astype(np.int8)
+
+
+def _search(
+    positions: NDArray[np.float64],
+    cell: NDArray[np.float64],
+    pbc: NDArray[np.bool_],
+    cutoff: float,
+    full: bool,
+    quantities: str,
+) -> list[NDArray[Any]]:
     # vesin imports torch where torch is installed, and building the DAG must not.
     from vesin import NeighborList
 
     # One thread: many structures are small, and the order of the work stays fixed.
-    search = NeighborList(cutoff=float(cutoff), full_list=True, n_threads=1)
+    search = NeighborList(cutoff=float(cutoff), full_list=full, n_threads=1)
     points, box = np.asarray(positions, np.float64), np.asarray(cell, np.float64)
-    receivers, senders, shifts = search.compute(points, box, [bool(p) for p in pbc], "ijS")
-    order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], senders, receivers))
-    if np.abs(shifts).max(initial=0) > np.iinfo(np.int8).max:
-        raise PriorbenchError("an atom lies more than 127 cells away from another; wrap the positions into the cell")
-    return senders[order].astype(np.int32), receivers[order].astype(np.int32), shifts[order].astype(np.int8)
+    if len(points) == 0:
+        points = np.zeros((0, 3))
+    found: list[NDArray[Any]] = search.compute(points, box, [bool(p) for p in pbc], quantities)
+    return found
 
 
 def build(frames: Path, cutoff: float, output: Path) -> None:
@@ -76,15 +118,40 @@ def build(frames: Path, cutoff: float, output: Path) -> None:
     if not (np.isfinite(cutoff) and cutoff > 0):
         raise PriorbenchError(f"cutoff: {cutoff:g} Å is not a positive length")
     content = Frames.load(frames)
-    lists = [_edges(frames, content, structure, cutoff) for structure in range(len(content))]
-    columns = list(zip(*lists, strict=True))
+    codes: dict[bytes, int] = {}
+    small = content.sizes.max(initial=0) <= np.iinfo(np.int16).max
+    counts, senders, shift_codes = [], [], []
+    for structure in range(len(content)):
+        sender, receiver, shift = _edges(frames, content, structure, cutoff)
+        counts.append(_counts(receiver, int(content.sizes[structure])))
+        senders.append(sender.astype(np.int16 if small else np.int32))
+        shift_codes.append(_coded(shift, codes))
     arrays: dict[str, NDArray[Any]] = {
-        "edge_offsets": np.concatenate([[0], np.cumsum([len(senders) for senders in columns[0]])]).astype(np.int64),
-        "senders": np.concatenate(columns[0]),
-        "receivers": np.concatenate(columns[1]),
-        "shifts": np.concatenate(columns[2]),
+        "counts": np.concatenate(counts),
+        "edge_offsets": np.concatenate([[0], np.cumsum([len(sender) for sender in senders])]).astype(np.int64),
+        "senders": np.concatenate(senders),
+        "shift_codes": np.concatenate(shift_codes).astype(np.uint8 if len(codes) <= 256 else np.uint16),
+        "shift_table": np.frombuffer(b"".join(codes), np.int8).reshape(-1, 3),
     }
     write_tensors(output, arrays, {"frames": content.metadata["hash"], "cutoff": float(cutoff)})
+
+
+def _counts(receivers: NDArray[np.int32], atoms: int) -> NDArray[np.uint16]:
+    counts = np.bincount(receivers, minlength=atoms)
+    if counts.max(initial=0) > np.iinfo(np.uint16).max:
+        raise PriorbenchError(f"an atom has {counts.max()} neighbours; lower the cutoff")
+    return counts.astype(np.uint16)
+
+
+def _coded(shifts: NDArray[np.int8], codes: dict[bytes, int]) -> NDArray[np.uint16]:
+    """Row of each shift (e, 3) in the growing table ``codes``, whose keys are the shifts' bytes in order."""
+    flat = (shifts.astype(np.int64) + 128) @ np.array([65536, 256, 1])
+    distinct, places = np.unique(flat, return_inverse=True)
+    rows = [bytes(((value >> bits & 255) - 128) & 255 for bits in (16, 8, 0)) for value in distinct.tolist()]
+    table = np.array([codes.setdefault(row, len(codes)) for row in rows], np.int64)
+    if len(codes) > np.iinfo(np.uint16).max:
+        raise PriorbenchError("atoms lie in more than 65535 different cells; wrap the positions into the cell")
+    return table[places].astype(np.uint16) if len(table) else np.zeros(0, np.uint16)
 
 
 def _edges(path: Path, frames: Frames, structure: int, cutoff: float) -> EdgeList:

@@ -1,4 +1,4 @@
-"""From the rectangular arrays that sources deliver to the flat arrays of :class:`~priorbench.frames.Frames`."""
+"""From what a source read of one file to the flat arrays of :class:`~priorbench.frames.Frames`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,46 +7,98 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorbench.frames import Frames
-from priorbench.molecules import perceive_molecules
+from priorbench.datasets.plausibility import Survey, check_block, check_overlap, check_units, survey
+from priorbench.frames import NEITHER, Frames, items_of
+from priorbench.molecules import intact_molecules
 
 
 @dataclass(frozen=True)
 class Block:
-    """F periodic structures of the same n atoms, in Å, eV and eV/Å."""
+    """S structures with A atoms in all from one file, in its order, in Å, eV and eV/Å."""
 
-    positions: NDArray[np.float64]  # (F, n, 3) Å
-    forces: NDArray[np.float64]  # (F, n, 3) eV/Å
-    energies: NDArray[np.float64]  # (F,) eV
-    cells: NDArray[np.float64]  # (F, 3, 3) Å, rows
-    atomic_numbers: NDArray[np.int16]  # (n,)
-    groups: NDArray[np.int32]  # (F,) counted from 0 within the block
+    positions: NDArray[np.float64]  # (A, 3) Å, wrapped or not
+    forces: NDArray[np.float64]  # (A, 3) eV/Å
+    energies: NDArray[np.float64]  # (S,) eV
+    cells: NDArray[np.float64]  # (S, 3, 3) Å, rows
+    pbc: NDArray[np.bool_]  # (S, 3)
+    atomic_numbers: NDArray[np.int16]  # (A,)
+    offsets: NDArray[np.int64]  # (S + 1,)
+    groups: NDArray[np.int32]  # (S,) counted from 0 within the block
+    where: str = "structures"  # what an error names: the file or the part
     subsystem: int = 0  # index into metadata["subsystems"]
+    official: int = NEITHER  # side that the source itself assigns
 
 
-def assemble(blocks: Sequence[Block], metadata: dict[str, Any]) -> Frames:
-    """Lay ``blocks`` end to end, their groups kept apart, and perceive the molecules of every structure."""
+def rectangular(
+    positions: NDArray[np.float64],
+    forces: NDArray[np.float64],
+    energies: NDArray[np.float64],
+    cells: NDArray[np.float64],
+    atomic_numbers: NDArray[np.int16],
+    groups: NDArray[np.int32],
+    pbc: tuple[bool, bool, bool] = (True, True, True),
+    where: str = "structures",
+    subsystem: int = 0,
+    official: int = NEITHER,
+) -> Block:
+    """A block of F structures of the same n atoms: positions and forces (F, n, 3), atomic numbers (n,)."""
+    count, atoms = positions.shape[:2]
+    return Block(
+        positions=positions.reshape(-1, 3),
+        forces=forces.reshape(-1, 3),
+        energies=energies,
+        cells=cells,
+        pbc=np.tile(np.array(pbc, np.bool_), (count, 1)),
+        atomic_numbers=np.tile(atomic_numbers, count).astype(np.int16),
+        offsets=np.arange(count + 1, dtype=np.int64) * atoms,
+        groups=groups,
+        where=where,
+        subsystem=subsystem,
+        official=official,
+    )
+
+
+def assemble(blocks: Sequence[Block], metadata: dict[str, Any], plausible: bool = True) -> Frames:
+    """Check ``blocks``, lay them end to end, their groups kept apart, and perceive bonds and molecules.
+
+    What cannot be trained on is refused with file, structure and reason; so are units that are not Å, eV and eV/Å as
+    far as physical ranges tell, unless ``plausible`` is false.
+    """
+    for block in blocks:
+        check_block(block)
+    surveys = [survey(block) for block in blocks]
+    for block, found in zip(blocks, surveys, strict=True):
+        if plausible:
+            check_units(block, found)
+        check_overlap(block, found)
     starts = np.concatenate([[0], np.cumsum([int(b.groups.max(initial=-1)) + 1 for b in blocks])])
-    sizes = np.concatenate([np.full(len(b.energies), len(b.atomic_numbers)) for b in blocks])
+    sizes = np.concatenate([np.diff(b.offsets) for b in blocks])
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    bonds = np.concatenate([s.bonds for s in surveys])
+    bond_counts = np.concatenate([s.bond_counts for s in surveys])
+    numbers = np.concatenate([b.atomic_numbers for b in blocks]).astype(np.int16)
+    first_atom = np.repeat(offsets[:-1], bond_counts)[:, None]
     return Frames(
-        positions=np.concatenate([b.positions.reshape(-1, 3) for b in blocks]).astype(np.float64),
-        forces=np.concatenate([b.forces.reshape(-1, 3) for b in blocks]).astype(np.float64),
+        positions=np.concatenate([b.positions for b in blocks]).astype(np.float64),
+        forces=np.concatenate([b.forces for b in blocks]).astype(np.float64),
         energies=np.concatenate([b.energies for b in blocks]).astype(np.float64),
         cells=np.concatenate([b.cells for b in blocks]).astype(np.float64),
-        pbc=np.ones((len(sizes), 3), np.bool_),
-        atomic_numbers=np.concatenate([np.tile(b.atomic_numbers, len(b.energies)) for b in blocks]).astype(np.int16),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        pbc=np.concatenate([b.pbc for b in blocks]).astype(np.bool_),
+        atomic_numbers=numbers,
+        offsets=offsets,
         groups=np.concatenate([b.groups + start for b, start in zip(blocks, starts, strict=False)]).astype(np.int32),
         subsystems=np.concatenate([np.full(len(b.energies), b.subsystem) for b in blocks]).astype(np.int16),
-        molecules=np.concatenate([_molecules(b) for b in blocks]),
-        metadata=metadata,
+        official=np.concatenate([np.full(len(b.energies), b.official) for b in blocks]).astype(np.int8),
+        molecules=intact_molecules(bonds + first_atom, numbers, offsets),
+        bonds=bonds,
+        bond_offsets=np.concatenate([[0], np.cumsum(bond_counts)]).astype(np.int64),
+        metadata={**metadata, "shortest_distances_A": _shortest(surveys)},
     )
 
 
 def take(frames: Frames, structures: NDArray[np.int64]) -> Frames:
     """Only ``structures`` of ``frames``, in the order given; groups are numbered from 0 again."""
-    slices = [frames.atoms_of(int(structure)) for structure in structures]
-    atoms = np.concatenate([np.arange(s.start, s.stop) for s in slices] or [np.zeros(0, np.int64)])
+    atoms, bonds = items_of(frames.offsets, structures), items_of(frames.bond_offsets, structures)
     return Frames(
         positions=frames.positions[atoms],
         forces=frames.forces[atoms],
@@ -57,7 +109,10 @@ def take(frames: Frames, structures: NDArray[np.int64]) -> Frames:
         offsets=np.concatenate([[0], np.cumsum(frames.sizes[structures])]).astype(np.int64),
         groups=np.unique(frames.groups[structures], return_inverse=True)[1].astype(np.int32),
         subsystems=frames.subsystems[structures],
+        official=frames.official[structures],
         molecules=frames.molecules[atoms],
+        bonds=frames.bonds[bonds],
+        bond_offsets=np.concatenate([[0], np.cumsum(np.diff(frames.bond_offsets)[structures])]).astype(np.int64),
         metadata=frames.metadata,
     )
 
@@ -67,10 +122,6 @@ def all_intact(frames: Frames) -> NDArray[np.bool_]:
     return np.minimum.reduceat(frames.molecules, frames.offsets[:-1]) >= 0
 
 
-def _molecules(block: Block) -> NDArray[np.int32]:
-    pbc = np.ones(3, np.bool_)
-    numbers = block.atomic_numbers
-    perceived = [
-        perceive_molecules(x, cell, pbc, numbers) for x, cell in zip(block.positions, block.cells, strict=True)
-    ]
-    return np.concatenate([*perceived, np.zeros(0, np.int32)])
+def _shortest(surveys: Sequence[Survey]) -> dict[str, float]:
+    pairs = sorted({pair for found in surveys for pair in found.shortest})
+    return {pair: min(found.shortest.get(pair, np.inf) for found in surveys) for pair in pairs}

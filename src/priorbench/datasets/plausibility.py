@@ -1,0 +1,218 @@
+"""What a source delivers must be finite, consistent and in Å, eV and eV/Å; what is not is refused by number.
+
+Units are judged by physical ranges that all condensed matter and molecules near their equilibrium keep:
+
+- Most atoms have their nearest neighbour at 0.5 to 1.5 times the sum of the covalent radii.  In nm the ratio is 0.1,
+  in Bohr 1.9 times what it should be (noble gases, which have no bonds, are left out).
+- Force components spread by 0.05 to 10 eV/Å.  Hartree/Bohr are 51 times smaller, kcal/mol/Å 23 times larger.
+- No electronic energy lies far below that of the all-electron atoms, about −20.9 Z^(7/3) eV each (Thomas and Fermi,
+  0.7687 Hartree with the leading correction); in kcal/mol or kJ/mol it does.
+- The energies of one composition spread, per √atoms, by more than 0.02 Å times the spread of the forces; in Hartree,
+  27 times smaller, they do not.  (Thermal water has 0.05 Å, mixed phases 0.2 to 0.8 Å.)
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorbench.errors import PriorbenchError
+from priorbench.frames import volume_of_periodic
+from priorbench.molecules import bonded, covalent_radii
+from priorbench.neighbours import pairs_within
+
+if TYPE_CHECKING:
+    from priorbench.datasets.blocks import Block
+
+SEARCHED = 3.0  # Å, within which every pair of elements has its shortest distance recorded
+CLOSEST = 0.4  # of the sum of the covalent radii; nearer atoms overlap
+NEAREST = (0.5, 1.5)  # of the sum of the covalent radii, median over the atoms
+FORCE_SPREAD = (0.05, 10.0)  # eV/Å
+LEAST_SPREAD_RATIO = 0.02  # Å
+NOBLE_GASES = (2, 10, 18, 36, 54, 86)
+FEWEST = 10  # structures from which a spread is judged
+OUTSIDE = 1e-6  # of a cell vector
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over the near pairs of S structures finds."""
+
+    bonds: NDArray[np.int32]  # (B, 2) counted within each structure
+    bond_counts: NDArray[np.int64]  # (S,)
+    closest: NDArray[np.float64]  # (S,) smallest distance over the sum of the covalent radii; inf where no pair is near
+    closest_pair: list[str]  # (S,) the atoms and their distance, for an error
+    nearest: float  # median over all atoms of the same ratio of their nearest neighbour
+    shortest: dict[str, float]  # Å by pair of elements ("H-O")
+
+
+def survey(block: "Block") -> Survey:
+    """Bonds, closest pairs and shortest distances of every structure of ``block``."""
+    radii = covalent_radii()
+    elements = np.unique(block.atomic_numbers).astype(np.int64)
+    bonding = [z for z in elements if z not in NOBLE_GASES]
+    reach = max(SEARCHED, NEAREST[1] * 2 * float(radii[bonding].max(initial=0.0)))
+    kinds = np.full(len(radii), -1, np.int64)
+    kinds[elements] = np.arange(len(elements))
+    shortest = np.full(len(elements) ** 2, np.inf)
+    bonds, closest, described, nearest = [], np.full(len(block.energies), np.inf), [], []
+    for s in range(len(block.energies)):
+        atoms = slice(int(block.offsets[s]), int(block.offsets[s + 1]))
+        numbers = block.atomic_numbers[atoms].astype(np.int64)
+        pairs = pairs_within(block.positions[atoms], block.cells[s], block.pbc[s], reach)
+        bonds.append(bonded(pairs, numbers, radii))
+        ratios = pairs.lengths / (radii[numbers[pairs.first]] + radii[numbers[pairs.second]])
+        text = ""
+        if len(ratios):
+            at = int(ratios.argmin())
+            closest[s] = ratios[at]
+            text = f"atoms {pairs.first[at]} and {pairs.second[at]} are {pairs.lengths[at]:.3f} Å apart"
+        described.append(text)
+        own = np.full(len(numbers), np.inf)
+        np.minimum.at(own, pairs.first, ratios)
+        np.minimum.at(own, pairs.second, ratios)
+        nearest.append(own[~np.isin(numbers, NOBLE_GASES)])
+        a, b = kinds[numbers[pairs.first]], kinds[numbers[pairs.second]]
+        np.minimum.at(shortest, np.minimum(a, b) * len(elements) + np.maximum(a, b), pairs.lengths)
+    ratios = np.concatenate([*nearest, np.zeros(0)])
+    return Survey(
+        bonds=np.concatenate([*bonds, np.zeros((0, 2), np.int32)]).astype(np.int32),
+        bond_counts=np.array([len(b) for b in bonds], np.int64),
+        closest=closest,
+        closest_pair=described,
+        nearest=float(np.median(ratios)) if len(ratios) else np.nan,
+        shortest=_by_symbols(elements, shortest),
+    )
+
+
+def check_block(block: "Block") -> None:
+    """Refuse arrays that do not fit each other, and the first structure with a value that cannot be used."""
+    structures, atoms = len(block.energies), len(block.atomic_numbers)
+    sizes = np.diff(block.offsets)
+    if (
+        len(block.offsets) != structures + 1
+        or block.offsets[0] != 0
+        or block.offsets[-1] != atoms
+        or (sizes <= 0).any()
+        or block.positions.shape != (atoms, 3)
+        or block.forces.shape != (atoms, 3)
+        or block.cells.shape != (structures, 3, 3)
+        or block.pbc.shape != (structures, 3)
+        or block.groups.shape != (structures,)
+    ):
+        raise PriorbenchError(f"{block.where}: its arrays do not fit each other; the file is damaged, fetch it again")
+    owner = np.repeat(np.arange(structures), sizes)
+
+    def of_atoms(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.bincount(owner[bad], minlength=structures) > 0
+
+    checks = [
+        ("its energy is missing or not finite", ~np.isfinite(block.energies)),
+        ("a cell vector is not finite", ~np.isfinite(block.cells).all(axis=(1, 2))),
+        ("a position is missing or not finite", of_atoms(~np.isfinite(block.positions).all(axis=1))),
+        ("a force is missing or not finite", of_atoms(~np.isfinite(block.forces).all(axis=1))),
+        ("an element is outside the periodic table", of_atoms((block.atomic_numbers < 1) | (block.atomic_numbers > 118))),
+    ]
+    for reason, bad in checks:
+        _refuse_first(block, bad, reason)
+    flat = block.pbc.any(axis=1) & (volume_of_periodic(block.cells, block.pbc) < 1e-6)
+    _refuse_first(block, flat, "its periodic cell has zero volume")
+    _refuse_first(block, of_atoms(_outside(block, owner)), "an atom lies outside the cell along a non-periodic direction")
+
+
+def check_overlap(block: "Block", found: Survey) -> None:
+    """Refuse the first structure in which two atoms lie on each other."""
+    bad = found.closest < CLOSEST
+    if bad.any():
+        _refuse(block, int(bad.argmax()), f"{found.closest_pair[int(bad.argmax())]} and overlap")
+
+
+def check_units(block: "Block", found: Survey) -> None:
+    """Refuse a block whose lengths, forces or energies lie outside the ranges of the module's docstring."""
+    advice = "convert them, or declare the units where the source has that option"
+    if found.nearest < NEAREST[0]:
+        _refuse(
+            block,
+            int(found.closest.argmin()),
+            f"{found.closest_pair[int(found.closest.argmin())]}, as in most of the file: positions seem to be in nm, "
+            f"not Å; {advice}",
+        )
+    if found.nearest > NEAREST[1]:
+        _refuse(
+            block, 0, f"most atoms have no neighbour at a bond's length: positions seem to be in Bohr, not Å; {advice}"
+        )
+    spread = float(block.forces.std())
+    if len(block.forces) >= FEWEST and not FORCE_SPREAD[0] <= spread <= FORCE_SPREAD[1]:
+        suspect = "Hartree/Bohr" if spread < FORCE_SPREAD[0] else "kcal/mol/Å or kJ/mol/Å"
+        at = int(np.searchsorted(block.offsets, np.abs(block.forces).max(axis=1).argmax(), side="right")) - 1
+        _refuse(block, at, f"forces spread by {spread:.3g} over the file: they seem to be in {suspect}, not eV/Å; {advice}")
+    _check_energies(block, spread, advice)
+
+
+def _check_energies(block: "Block", spread: float, advice: str) -> None:
+    all_electron = np.add.reduceat(-20.9 * block.atomic_numbers.astype(float) ** (7 / 3), block.offsets[:-1])
+    low = block.energies < 1.5 * all_electron - 50.0 * np.diff(block.offsets)
+    if low.any():
+        at = int(low.argmax())
+        _refuse(
+            block,
+            at,
+            f"its energy {block.energies[at]:.6g} is below that of all electrons: energies seem to be in kcal/mol or "
+            f"kJ/mol, not eV; {advice}",
+        )
+    ratio = _spread_ratio(block, spread)
+    if ratio is not None and ratio < LEAST_SPREAD_RATIO:
+        _refuse(
+            block,
+            0,
+            f"energies of one composition spread {LEAST_SPREAD_RATIO / ratio:.1f} times less than forces of "
+            f"{spread:.3g} eV/Å allow: they seem to be in Hartree, not eV; {advice}",
+        )
+
+
+def _spread_ratio(block: "Block", force_spread: float) -> float | None:
+    """Spread of the energies of the commonest composition per √atoms over that of the forces, Å."""
+    composition = np.array(
+        [hash(np.sort(block.atomic_numbers[a:b]).tobytes()) for a, b in zip(block.offsets, block.offsets[1:], strict=False)]
+    )
+    values, counts = np.unique(composition, return_counts=True)
+    same = composition == values[counts.argmax()]
+    if same.sum() < FEWEST or force_spread == 0:
+        return None
+    atoms = np.diff(block.offsets)[same][0]
+    return float(block.energies[same].std() / np.sqrt(atoms) / force_spread)
+
+
+def _outside(block: "Block", owner: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether an atom lies beyond a cell vector that is there but not periodic, (A,)."""
+    given = np.linalg.norm(block.cells, axis=2) > 0
+    bounded = (given & ~block.pbc) & (np.abs(np.linalg.det(block.cells)) > 1e-6)[:, None]
+    if not bounded.any():
+        return np.zeros(len(block.positions), np.bool_)
+    whole = np.where(bounded.any(axis=1)[:, None, None], block.cells, np.eye(3))
+    fractional = np.einsum("ak,akc->ac", block.positions, np.linalg.inv(whole)[owner])
+    beyond = (fractional < -OUTSIDE) | (fractional > 1 + OUTSIDE)
+    return np.asarray((beyond & bounded[owner]).any(axis=1))
+
+
+def _by_symbols(elements: NDArray[np.int64], shortest: NDArray[np.float64]) -> dict[str, float]:
+    from ase.data import chemical_symbols
+
+    names = [chemical_symbols[z] for z in elements]
+    size = len(elements)
+    return {
+        f"{names[a]}-{names[b]}": float(shortest[a * size + b])
+        for a in range(size)
+        for b in range(a, size)
+        if np.isfinite(shortest[a * size + b])
+    }
+
+
+def _refuse_first(block: "Block", bad: NDArray[np.bool_], reason: str) -> None:
+    if bad.any():
+        _refuse(block, int(bad.argmax()), reason)
+
+
+def _refuse(block: "Block", structure: int, reason: str) -> NoReturn:
+    raise PriorbenchError(f"{block.where}: structure {structure}: {reason}")
