@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from priorbench.datasets.blocks import assemble, rectangular
 from priorbench.frames import Frames
-from priorbench.molecules import perceive_molecules
 from priorbench.neighbours import Neighbours, build
 from priorbench.training.labels import Labels
 from priorbench.training.store import Store
@@ -41,20 +41,31 @@ def make_frames(count: int, seed: int = 0, groups: int | None = None, side: int 
     """``count`` boxes with smooth toy labels: forces drawn at random, energies around −100 eV a molecule."""
     rng = np.random.default_rng(seed)
     boxes = [water_box(rng, side, wrapped=wrapped) for _ in range(count)]
-    periodic = np.ones(3, dtype=bool)
-    return Frames(
-        positions=np.concatenate([b[0] for b in boxes]),
-        forces=rng.normal(scale=0.7, size=(sum(len(b[0]) for b in boxes), 3)),
+    block = rectangular(
+        positions=np.stack([b[0] for b in boxes]),
+        forces=rng.normal(scale=0.7, size=(count, len(boxes[0][0]), 3)),
         energies=rng.normal(-100.0 * side**3, 0.3, count),
         cells=np.stack([b[1] for b in boxes]),
-        pbc=np.ones((count, 3), dtype=bool),
-        atomic_numbers=np.concatenate([b[2] for b in boxes]),
-        offsets=np.cumsum([0, *(len(b[0]) for b in boxes)]).astype(np.int64),
+        atomic_numbers=boxes[0][2],
         groups=(np.arange(count) % (groups or count)).astype(np.int32),
-        subsystems=np.zeros(count, dtype=np.int16),
-        molecules=np.concatenate([perceive_molecules(b[0], b[1], periodic, b[2]) for b in boxes]).astype(np.int32),
-        metadata={"source": "tests", "subsystems": ["box"]},
     )
+    return assemble([block], {"source": "tests", "subsystems": ["box"]})
+
+
+def one_structure(
+    positions: NDArray[np.float64], cell: NDArray[np.float64], atomic_numbers: list[int], periodic: bool = True
+) -> Frames:
+    """One structure with unit forces and zero energy; ``positions`` (n, 3) and ``cell`` (3, 3) in Å."""
+    block = rectangular(
+        positions=positions[None],
+        forces=np.ones((1, *positions.shape)),
+        energies=np.zeros(1),
+        cells=cell[None],
+        atomic_numbers=np.array(atomic_numbers, np.int16),
+        groups=np.zeros(1, np.int32),
+        pbc=(periodic,) * 3,
+    )
+    return assemble([block], {"source": "tests", "subsystems": ["one"]}, plausible=False)
 
 
 def make_store(frames: Frames, folder: Path, cutoff: float = 3.4, structures: NDArray[np.int64] | None = None) -> Store:

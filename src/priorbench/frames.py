@@ -1,9 +1,10 @@
 """The one dataset type on disk and in memory: labelled structures as flat arrays.
 
-Shapes: S structures, A atoms and B bonds over all structures.  Units: Å, eV, eV/Å.  ``offsets[s]:offsets[s + 1]`` are the atoms
-of structure ``s``.  Structures with the same ``groups`` value are not independent (one trajectory, the beads of one
-path-integral frame) and never meet in two splits.  ``molecules`` numbers the intact molecules of each structure from
-0; atoms of none have -1; ``bonds`` are covalent (see :mod:`priorbench.molecules`).
+Shapes: S structures, A atoms and B bonds over all structures.  Units: Å, eV, eV/Å.  ``offsets[s]:offsets[s + 1]``
+are the atoms of structure ``s``.  Structures with the same ``groups`` value are not independent (one trajectory, the
+beads of one path-integral frame) and never meet in two splits, unless the source itself says who is on which side.
+``molecules`` numbers the intact molecules of each structure from 0, atoms of none have −1; ``bonds`` are covalent (see
+:mod:`priorbench.molecules`).
 """
 
 from dataclasses import dataclass, field, fields
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from priorbench.errors import PriorbenchError
 from priorbench.io import sha256_json
 from priorbench.tensors import Arrays, map_tensors, write_tensors
-
 
 NEITHER, TRAIN, TEST = 0, 1, 2
 
@@ -114,7 +114,9 @@ class Frames:
 
 def items_of(offsets: NDArray[np.int64], structures: NDArray[np.int64]) -> NDArray[np.int64]:
     """Places of the atoms (or edges) of several structures, one after the other, from their ``offsets`` (S + 1,)."""
-    return np.concatenate([np.arange(offsets[s], offsets[s + 1]) for s in structures])
+    starts, counts = offsets[structures], np.diff(offsets)[structures]
+    ends = np.cumsum(counts)
+    return np.arange(counts.sum(), dtype=np.int64) + np.repeat(starts - ends + counts, counts)
 
 
 def _any_by_structure(bad: Any, owner: NDArray[Any], count: int) -> NDArray[np.bool_]:

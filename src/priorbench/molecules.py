@@ -78,7 +78,7 @@ def intact_molecules(
     before = np.searchsorted(structure, structure, side="left")
     number = np.full(components, -1, np.int32)
     number[chosen] = np.arange(len(chosen)) - before
-    return number[owner]
+    return np.asarray(number[owner], np.int32)
 
 
 def perceive_molecules(

@@ -8,9 +8,8 @@ import torch
 
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
-from priorbench.molecules import perceive_molecules
 from priorbench.tasks.masking import Masking, MaskingOptions, without_atoms
-from tests.conftest import make_frames, make_store
+from tests.conftest import make_frames, make_store, one_structure
 from tests.networks import every_network, network
 
 MOLECULES = 8
@@ -42,8 +41,7 @@ def test_both_hydrogens_of_every_molecule_get_their_turn(store):
     gone = torch.zeros(batch.graph.atoms)
     generator = draws(0)
     for _ in range(200):
-        removed = task._draw(batch, generator)
-        gone[removed[removed >= 0]] += 1
+        gone[task._draw(batch, generator)[1]] += 1
     hydrogens = batch.graph.atomic_numbers == 1
     assert gone[~hydrogens].sum() == 0
     # 200 visits × 4 of 8 molecules × 1 of 2 hydrogens: 50 expected for each of the 16.
@@ -63,15 +61,7 @@ def test_masks_are_redrawn_at_every_visit_and_repeat_with_the_seed(store):
 def test_target_across_a_periodic_boundary_by_hand(tmp_path):
     # The oxygen sits at the right wall; one hydrogen has left through it and came back on the left.
     positions = np.array([[9.8, 5.0, 5.0], [0.75, 5.0, 5.0], [9.56, 5.93, 5.0]])
-    frames = replace(
-        make_frames(1),
-        positions=positions,
-        forces=np.ones((3, 3)),
-        cells=np.eye(3)[None] * 10.0,
-        atomic_numbers=np.array([8, 1, 1], dtype=np.int16),
-        offsets=np.array([0, 3]),
-        molecules=perceive_molecules(positions, np.eye(3) * 10, np.ones(3, bool), np.array([8, 1, 1])),
-    )
+    frames = one_structure(positions, np.eye(3) * 10.0, [8, 1, 1])
     batch = make_store(frames, tmp_path).batch(torch.tensor([0]))
     task = Masking(MaskingOptions(ratio=1.0))
     examples = [task.corrupt(batch, draws(seed)) for seed in range(20)]
@@ -85,8 +75,7 @@ def test_moving_a_masked_hydrogen_changes_neither_input_nor_prediction(spec, tmp
     frames = make_frames(1)
     task = Masking(MaskingOptions(ratio=0.5))
     batch = make_store(frames, tmp_path, spec["cutoff"]).batch(torch.tensor([0]))
-    hidden = task._draw(batch, draws(7))
-    hidden = hidden[hidden >= 0].numpy()
+    hidden = task._draw(batch, draws(7))[1].numpy()
     positions = frames.positions.copy()
     positions[hidden] += np.random.default_rng(0).normal(scale=0.4, size=(len(hidden), 3))
     moved = make_store(replace(frames, positions=positions), tmp_path, spec["cutoff"]).batch(torch.tensor([0]))
@@ -130,8 +119,7 @@ def test_molecules_that_are_not_intact_are_never_masked(tmp_path):
     batch = make_store(replace(frames, molecules=broken), tmp_path).batch(torch.tensor([0]))
     gone = set()
     for seed in range(50):
-        removed = Masking(MaskingOptions(ratio=0.9))._draw(batch, draws(seed))
-        gone |= set(removed[removed >= 0].tolist())
+        gone |= set(Masking(MaskingOptions(ratio=0.9))._draw(batch, draws(seed))[1].tolist())
     assert not gone & set(np.flatnonzero(broken < 0).tolist())
 
 
@@ -166,3 +154,103 @@ def test_frames_fixture_has_molecules_across_the_boundary():
         for m in range(MOLECULES)
     ]
     assert max(spans) > 3
+
+
+CH = 1.09
+ETHANOL_BONDS = {0: {2, 3, 4, 1}, 1: {0, 5, 6, 7}, 7: {1, 8}}  # C C . H H H / H H O H, by heavy atom
+ETHANOL = np.array(
+    [
+        [0.0, 0.0, 0.0],  # C of CH3
+        [1.52, 0.0, 0.0],  # C of CH2
+        [-0.36, 1.03, 0.0],
+        [-0.36, -0.51, 0.89],
+        [-0.36, -0.51, -0.89],
+        [1.88, -0.51, 0.89],
+        [1.88, -0.51, -0.89],
+        [2.0, 1.34, 0.0],  # O
+        [2.96, 1.34, 0.0],
+    ]
+)
+ETHANOL_NUMBERS = [6, 6, 1, 1, 1, 1, 1, 8, 1]
+
+
+@pytest.fixture
+def ethanol(tmp_path):
+    frames = one_structure(ETHANOL, np.zeros((3, 3)), ETHANOL_NUMBERS, periodic=False)
+    return make_store(frames, tmp_path).batch(torch.tensor([0]))
+
+
+def test_in_any_molecule_the_bonded_neighbourhood_points_to_the_nearest_lost_hydrogen(ethanol):
+    seen = set()
+    for seed in range(200):
+        task = Masking(MaskingOptions(ratio=1.0))
+        sites, removed = task._draw(ethanol, draws(seed))
+        assert sorted(sites.tolist()) == [0, 1, 7]
+        lost = dict(zip(sites.tolist(), removed.tolist(), strict=True))
+        assert all(gone in ETHANOL_BONDS[site] for site, gone in lost.items())
+        example = task.corrupt(ethanol, draws(seed))
+        kept = [a for a in range(9) if a not in lost.values()]
+        expected = {}
+        for atom in kept:
+            near = [lost[site] for site, bonds in ETHANOL_BONDS.items() if atom == site or atom in bonds]
+            if near:
+                vectors = ETHANOL[near] - ETHANOL[atom]
+                expected[kept.index(atom)] = vectors[np.linalg.norm(vectors, axis=1).argmin()]
+        assert example.selected.tolist() == sorted(expected)
+        assert example.graph.lost.nonzero().squeeze(1).tolist() == sorted(expected)
+        for place, vector in expected.items():
+            np.testing.assert_allclose(example.vectors[place], vector, atol=1e-5)
+        seen |= set(lost.values())
+    assert seen == {2, 3, 4, 5, 6, 8}
+
+
+def test_a_share_of_the_sites_is_drawn_and_the_rest_is_left_alone(ethanol):
+    sites = [Masking(MaskingOptions(ratio=0.4))._draw(ethanol, draws(seed))[0].tolist() for seed in range(60)]
+    assert {len(s) for s in sites} == {1}
+    assert {s[0] for s in sites} == {0, 1, 7}
+
+
+def test_the_released_rule_points_every_atom_away_from_the_farthest_lost_hydrogen(ethanol):
+    task = Masking(MaskingOptions(ratio=0.5, rule="released"))
+    counts = []
+    for seed in range(200):
+        example = task.corrupt(ethanol, draws(seed))
+        left = example.graph.positions.numpy()
+        gone = np.array([r for r in ETHANOL if np.abs(left - r).sum(1).min() > 1e-4])
+        counts.append(len(gone))
+        assert example.graph.lost is None
+        if len(gone) == 0:
+            assert len(example.selected) == 0
+            continue
+        assert len(example.selected) == len(left)
+        for atom, vector in zip(left, example.vectors.numpy(), strict=True):
+            away = atom - gone
+            np.testing.assert_allclose(vector, away[np.linalg.norm(away, axis=1).argmax()], atol=1e-5)
+    assert 2.6 < np.mean(counts) < 3.4  # of six hydrogens, one half each
+    assert min(counts) < 2
+    assert max(counts) > 4
+
+
+def test_the_released_rule_takes_the_minimum_image_and_keeps_structures_apart(tmp_path):
+    batch = make_store(make_frames(2), tmp_path).batch(torch.tensor([1, 0]))
+    example = Masking(MaskingOptions(ratio=0.3, rule="released")).corrupt(batch, draws(3))
+    half = float(batch.graph.cells[0, 0, 0]) / 2
+    assert float(example.vectors.abs().max()) <= half + 1e-4
+    alone = make_store(make_frames(2), tmp_path)
+    assert len(alone) == 2
+    assert (torch.bincount(example.graph.structure) < 24).all()
+
+
+def test_a_context_free_floor_is_stated_for_water_alone(ethanol, tmp_path):
+    frames = one_structure(ETHANOL, np.zeros((3, 3)), ETHANOL_NUMBERS, periodic=False)
+    assert Masking(MaskingOptions()).floor(make_store(frames, tmp_path), "vector") is None
+    water = make_store(make_frames(1), tmp_path)
+    assert Masking(MaskingOptions(rule="released")).floor(water, "vector") is None
+
+
+def test_a_structure_without_hydrogen_to_hide_is_refused(tmp_path):
+    carbon_dioxide = np.array([[0.0, 0, 0], [1.16, 0, 0], [-1.16, 0, 0]])
+    store = make_store(one_structure(carbon_dioxide, np.zeros((3, 3)), [6, 8, 8], periodic=False), tmp_path)
+    for rule in ("bonded", "released"):
+        with pytest.raises(PriorbenchError, match="0 heavy atoms that bear hydrogen"):
+            Masking(MaskingOptions(rule=rule)).check(store)

@@ -12,7 +12,7 @@ Units are judged by physical ranges that all condensed matter and molecules near
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +104,7 @@ def check_block(block: "Block") -> None:
         raise PriorbenchError(f"{block.where}: its arrays do not fit each other; the file is damaged, fetch it again")
     owner = np.repeat(np.arange(structures), sizes)
 
-    def of_atoms(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def of_atoms(bad: Any) -> NDArray[np.bool_]:
         return np.bincount(owner[bad], minlength=structures) > 0
 
     checks = [
@@ -112,13 +112,18 @@ def check_block(block: "Block") -> None:
         ("a cell vector is not finite", ~np.isfinite(block.cells).all(axis=(1, 2))),
         ("a position is missing or not finite", of_atoms(~np.isfinite(block.positions).all(axis=1))),
         ("a force is missing or not finite", of_atoms(~np.isfinite(block.forces).all(axis=1))),
-        ("an element is outside the periodic table", of_atoms((block.atomic_numbers < 1) | (block.atomic_numbers > 118))),
+        (
+            "an element is outside the periodic table",
+            of_atoms((block.atomic_numbers < 1) | (block.atomic_numbers > 118)),
+        ),
     ]
     for reason, bad in checks:
         _refuse_first(block, bad, reason)
     flat = block.pbc.any(axis=1) & (volume_of_periodic(block.cells, block.pbc) < 1e-6)
     _refuse_first(block, flat, "its periodic cell has zero volume")
-    _refuse_first(block, of_atoms(_outside(block, owner)), "an atom lies outside the cell along a non-periodic direction")
+    _refuse_first(
+        block, of_atoms(_outside(block, owner)), "an atom lies outside the cell along a non-periodic direction"
+    )
 
 
 def check_overlap(block: "Block", found: Survey) -> None:
@@ -146,7 +151,9 @@ def check_units(block: "Block", found: Survey) -> None:
     if len(block.forces) >= FEWEST and not FORCE_SPREAD[0] <= spread <= FORCE_SPREAD[1]:
         suspect = "Hartree/Bohr" if spread < FORCE_SPREAD[0] else "kcal/mol/Å or kJ/mol/Å"
         at = int(np.searchsorted(block.offsets, np.abs(block.forces).max(axis=1).argmax(), side="right")) - 1
-        _refuse(block, at, f"forces spread by {spread:.3g} over the file: they seem to be in {suspect}, not eV/Å; {advice}")
+        _refuse(
+            block, at, f"forces spread by {spread:.3g} over the file: they seem to be in {suspect}, not eV/Å; {advice}"
+        )
     _check_energies(block, spread, advice)
 
 
@@ -174,7 +181,10 @@ def _check_energies(block: "Block", spread: float, advice: str) -> None:
 def _spread_ratio(block: "Block", force_spread: float) -> float | None:
     """Spread of the energies of the commonest composition per √atoms over that of the forces, Å."""
     composition = np.array(
-        [hash(np.sort(block.atomic_numbers[a:b]).tobytes()) for a, b in zip(block.offsets, block.offsets[1:], strict=False)]
+        [
+            hash(np.sort(block.atomic_numbers[a:b]).tobytes())
+            for a, b in zip(block.offsets, block.offsets[1:], strict=False)
+        ]
     )
     values, counts = np.unique(composition, return_counts=True)
     same = composition == values[counts.argmax()]
@@ -209,7 +219,7 @@ def _by_symbols(elements: NDArray[np.int64], shortest: NDArray[np.float64]) -> d
     }
 
 
-def _refuse_first(block: "Block", bad: NDArray[np.bool_], reason: str) -> None:
+def _refuse_first(block: "Block", bad: Any, reason: str) -> None:
     if bad.any():
         _refuse(block, int(bad.argmax()), reason)
 

@@ -176,18 +176,19 @@ def _files(part: str) -> dict[str, str]:
 def _block(path: Path, subsystem: int) -> Any:
     from ase.data import atomic_numbers
 
-    from priorbench.datasets.blocks import Block
+    from priorbench.datasets.blocks import rectangular
 
     arrays = read_npz(path, (*ARRAYS, "type", "type_map"))
     numbers = np.array([atomic_numbers[str(symbol)] for symbol in arrays["type_map"]], np.int16)[arrays["type"]]
     positions = arrays["coord"].reshape(len(arrays["energy"]), -1, 3)
     cells = arrays["box"].reshape(-1, 3, 3)
-    return Block(
+    return rectangular(
         positions=positions,
         forces=arrays["force"].reshape(positions.shape),
         energies=arrays["energy"].reshape(-1),
         cells=cells,
         atomic_numbers=numbers,
         groups=bead_groups(positions[:, numbers == 8], cells),
+        where=f"revpbe0_d3 {path.stem}",
         subsystem=subsystem,
     )

@@ -27,24 +27,27 @@ class Batch:
     energies: Tensor  # (G,)
     forces: Tensor  # (N, 3)
     molecules: Tensor  # (N,) molecule within the batch, −1 for atoms of none
+    bonds: Tensor  # (B, 2) atoms within the batch
     cutoff: float  # Å, of the graph's edges
 
 
 @dataclass(frozen=True)
 class Store:
-    """Flat tensors of S structures, A atoms, B edges."""
+    """Flat tensors of S structures, A atoms, E edges, B bonds; edges are kept narrow and widened in a batch."""
 
     positions: Tensor  # (A, 3) Å
     forces: Tensor  # (A, 3) scaled
     energies: Tensor  # (S,) scaled
     atomic_numbers: Tensor  # (A,)
     molecules: Tensor  # (A,) counted within the structure, −1 for none
+    bonds: Tensor  # (B, 2) atoms counted within the structure
+    bond_offsets: Tensor  # (S + 1,)
     cells: Tensor  # (S, 3, 3) Å
     pbc: Tensor  # (S, 3)
     atom_offsets: Tensor  # (S + 1,)
-    senders: Tensor  # (B,) within the structure
-    receivers: Tensor  # (B,)
-    shifts: Tensor  # (B, 3) whole cells
+    senders: Tensor  # (E,) int32, within the structure
+    receivers: Tensor  # (E,) int32
+    shifts: Tensor  # (E, 3) int8, whole cells
     edge_offsets: Tensor  # (S + 1,)
     cutoff: float
 
@@ -67,6 +70,7 @@ class Store:
         def tensor(array: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
             return torch.as_tensor(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
 
+        within = atoms - np.repeat(frames.offsets[structures], frames.sizes[structures])
         real, whole = torch.get_default_dtype(), torch.int64
         return cls(
             positions=tensor(frames.positions[atoms], real),
@@ -74,12 +78,14 @@ class Store:
             energies=tensor(energies, real),
             atomic_numbers=tensor(frames.atomic_numbers[atoms], whole),
             molecules=tensor(frames.molecules[atoms], whole),
+            bonds=tensor(frames.bonds[items_of(frames.bond_offsets, structures)], whole),
+            bond_offsets=tensor(_offsets(np.diff(frames.bond_offsets)[structures]), whole),
             cells=tensor(frames.cells[structures], real),
             pbc=tensor(frames.pbc[structures], torch.bool),
             atom_offsets=tensor(_offsets(np.diff(frames.offsets)[structures]), whole),
-            senders=tensor(neighbours.senders[edges], whole),
-            receivers=tensor(neighbours.receivers[edges], whole),
-            shifts=tensor(neighbours.shifts[edges], real),
+            senders=tensor(neighbours.senders[edges], torch.int32),
+            receivers=tensor(np.repeat(within, neighbours.counts[atoms]), torch.int32),
+            shifts=tensor(neighbours.shift_table[neighbours.shift_codes[edges]], torch.int8),
             edge_offsets=tensor(_offsets(np.diff(neighbours.edge_offsets)[structures]), whole),
             cutoff=neighbours.cutoff,
         )
@@ -87,15 +93,15 @@ class Store:
     def __len__(self) -> int:
         return len(self.energies)
 
-    @property
-    def molecule_counts(self) -> Tensor:
-        """Intact molecules in each structure, (S,)."""
-        return torch.stack([m.max() + 1 for m in self.molecules.split(self.atom_offsets.diff().tolist())])
+    def all_bonds(self) -> Tensor:
+        """Every bond as places in the atom tensors, (B, 2)."""
+        return self.bonds + torch.repeat_interleave(self.atom_offsets[:-1], self.bond_offsets.diff())[:, None]
 
     def batch(self, structures: Tensor) -> Batch:
         """The ``structures`` (G,) of this store as one graph without edges between them."""
         atoms, owner, first_atom = _gather(self.atom_offsets, structures)
         edges, edge_owner, _ = _gather(self.edge_offsets, structures)
+        bonds, bond_owner, _ = _gather(self.bond_offsets, structures)
         cells = self.cells[structures]
         start = first_atom[edge_owner]
         graph = Graph(
@@ -103,14 +109,21 @@ class Store:
             positions=self.positions[atoms],
             senders=self.senders[edges] + start,
             receivers=self.receivers[edges] + start,
-            shifts=torch.einsum("ek,ekc->ec", self.shifts[edges], cells[edge_owner]),
+            shifts=torch.einsum("ek,ekc->ec", self.shifts[edges].to(cells.dtype), cells[edge_owner]),
             structure=owner,
             cells=cells,
             pbc=self.pbc[structures],
         )
         molecules = self.molecules[atoms]
         molecules = torch.where(molecules >= 0, molecules + first_atom[owner], molecules)
-        return Batch(graph, self.energies[structures], self.forces[atoms], molecules, self.cutoff)
+        return Batch(
+            graph,
+            self.energies[structures],
+            self.forces[atoms],
+            molecules,
+            self.bonds[bonds] + first_atom[bond_owner][:, None],
+            self.cutoff,
+        )
 
 
 def _gather(offsets: Tensor, structures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
