@@ -11,6 +11,8 @@ from priorbench.errors import PriorbenchError
 DATASETS = {
     "tip3p": "priorbench.datasets.tip3p:TIP3P",
     "revpbe0_d3": "priorbench.datasets.revpbe0_d3:RevPBE0D3",
+    "rpbe_d3": "priorbench.datasets.rpbe_d3:RPBED3",
+    "rmd17": "priorbench.datasets.rmd17:RMD17",
 }
 BACKBONES = {
     "egnn": "priorbench.backbones.egnn:EGNN",
