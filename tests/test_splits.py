@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +11,56 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from priorbench.datasets.blocks import Block, assemble
+from priorbench.datasets.blocks import Block, assemble, rectangular
 from priorbench.errors import PriorbenchError
-from priorbench.frames import Frames
+from priorbench.frames import NEITHER, TEST, TRAIN, Frames
 from priorbench.splits import SIDES, load_split, split
 
-SPEC = {"train": 0.8, "validation": 0.1, "max_train": None, "max_validation": None, "max_test": None, "seed": 0}
+SPEC = {
+    "train": 0.8,
+    "validation": 0.1,
+    "separation": 0.1,
+    "max_train": None,
+    "max_validation": None,
+    "max_test": None,
+    "seed": 0,
+}
+CORNERS = np.array([[0.0, 0, 0], [4, 4, 0], [4, 0, 4], [0, 4, 4]])  # Å, in a cell of 8 Å
+
+
+def toy(count: int, seed: int = 0) -> np.ndarray:
+    """Four atoms each, (count, 4, 3) Å, about 0.7 Å apart from structure to structure."""
+    return CORNERS + np.random.default_rng(seed).uniform(-0.9, 0.9, (count, 4, 3))
+
+
+def block(positions: np.ndarray, groups: Any, **changes: Any) -> Block:
+    return rectangular(
+        positions=positions,
+        forces=np.zeros(positions.shape),
+        energies=np.arange(len(positions), dtype=float),
+        cells=np.tile(np.eye(3) * 8, (len(positions), 1, 1)),
+        atomic_numbers=np.full(positions.shape[1], 8, np.int16),
+        groups=np.array(groups, np.int32),
+        **changes,
+    )
+
+
+def save(folder: Path, *blocks: Block) -> Path:
+    path = folder / "frames.safetensors"
+    count = max(b.subsystem for b in blocks) + 1
+    assemble(blocks, {"subsystems": [str(i) for i in range(count)]}, plausible=False).save(path)
+    return path
 
 
 def save_frames(folder: Path, groups_by_subsystem: list[list[int]]) -> Path:
-    """One-atom structures; ``groups_by_subsystem`` gives the group of every structure of every subsystem."""
-    blocks = [
-        Block(
-            positions=np.zeros((len(groups), 1, 3)),
-            forces=np.zeros((len(groups), 1, 3)),
-            energies=np.arange(len(groups), dtype=float),
-            cells=np.tile(np.eye(3) * 5, (len(groups), 1, 1)),
-            atomic_numbers=np.array([8], np.int16),
-            groups=np.array(groups, np.int32),
-            subsystem=index,
-        )
-        for index, groups in enumerate(groups_by_subsystem)
-    ]
-    path = folder / "frames.safetensors"
-    assemble(blocks, {"subsystems": [str(i) for i in range(len(blocks))]}).save(path)
-    return path
+    """Distinct structures; ``groups_by_subsystem`` gives the group of every structure of every subsystem."""
+    return save(
+        folder,
+        *(
+            block(toy(len(groups), seed=index), groups, subsystem=index)
+            for index, groups in enumerate(groups_by_subsystem)
+        ),
+    )
 
 
 def splitting(path: Path, **changes: Any) -> dict[str, np.ndarray]:
@@ -92,6 +118,131 @@ def test_the_seed_decides_the_split_and_fewer_structures_are_a_subset_of_more(tm
     assert set(few) < set(many)
 
 
+def test_every_box_size_is_on_every_side_in_proportion(tmp_path: Path) -> None:
+    small, large = toy(40, seed=1)[:, :3], toy(20, seed=2)
+    path = save(tmp_path, block(small, range(40)), block(large, range(20)))
+    sizes = Frames.load(path).sizes
+    for seed in range(5):
+        sides = splitting(path, seed=seed)
+        for size, count in ((3, 40), (4, 20)):
+            counts = [(sizes[sides[side]] == size).sum() for side in SIDES]
+            assert np.abs(counts - np.array([0.8, 0.1, 0.1]) * count).max() <= 1
+    strata = json.loads(path.with_name("split.json").read_text())["strata"]
+    assert [(row["subsystem"], row["atoms"]) for row in strata] == [(0, 3), (0, 4)]
+    assert sum(row[side] for row in strata for side in SIDES) == 60
+
+
+def copies(folder: Path, displacement: float) -> Path:
+    """30 structures, each in a group of its own, and a copy of each in another, every atom moved along x."""
+    structures = toy(30)
+    moved = (structures + [displacement, 0, 0]) % 8  # some leave on one side and enter on the other
+    return save(folder, block(structures, range(30)), block(moved, range(30)))
+
+
+def contents(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.with_name("split.json").read_text()))
+
+
+def test_structures_too_near_to_another_side_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = copies(tmp_path, 0.1)  # a root mean square of 0.1/√3 over the coordinates
+    near, found = splitting(path, train=0.5, validation=0.2), contents(path)
+    sides = [set(near[side] % 30) for side in SIDES]
+    assert not sides[0] & sides[1]
+    assert not sides[0] & sides[2]
+    assert not sides[1] & sides[2]
+    assert found["left_out"] == found["nearer_than_separation"]
+    assert len(near["validation"]) + found["left_out"]["validation"] == 12
+    assert len(near["test"]) + found["left_out"]["test"] == 18
+    assert all(count > 0 for count in found["left_out"].values())
+    assert all(distance > 0.1 for distance in found["closest"].values())
+
+    everything = splitting(path, train=0.5, validation=0.2, separation=0.05)
+    assert sum(len(chosen) for chosen in everything.values()) == 60
+    assert contents(path)["left_out"] == {"validation": 0, "test": 0}
+    assert contents(path)["closest"]["test"] == pytest.approx(0.1 / np.sqrt(3))
+
+
+def test_what_is_left_out_does_not_depend_on_how_much_is_trained_on(tmp_path: Path) -> None:
+    path = copies(tmp_path, 0.1)
+    all_of_it = splitting(path, train=0.5, validation=0.2)
+    few = splitting(path, train=0.5, validation=0.2, max_train=2)
+    assert set(few["train"]) < set(all_of_it["train"])
+    np.testing.assert_array_equal(few["test"], all_of_it["test"])
+    np.testing.assert_array_equal(few["validation"], all_of_it["validation"])
+
+
+def test_a_side_that_is_emptied_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    path = save(tmp_path, block(np.tile(toy(1), (10, 1, 1)), range(10)))
+    with pytest.raises(
+        PriorbenchError, match=r"all 1 validation structures are nearer than split\.separation = 0\.1 Å"
+    ):
+        splitting(path)
+    assert not path.with_name("split.json").exists()
+    assert [len(chosen) for chosen in splitting(path, separation=0.0).values()] == [8, 1, 1]
+
+
+def test_distances_beyond_what_is_measured_are_null(tmp_path: Path) -> None:
+    apart = CORNERS[None] + np.random.default_rng(0).uniform(-8, 8, (10, 1, 3))
+    path = save(tmp_path, block(apart, range(10)))
+    splitting(path)
+    assert contents(path)["closest"] == {"validation": None, "test": None}
+
+
+def official(folder: Path, sides: list[int], groups: list[int] | None = None) -> Path:
+    frames = assemble([block(toy(len(sides)), groups or range(len(sides)))], {"subsystems": ["0"]}, plausible=False)
+    path = folder / "frames.safetensors"
+    replace(frames, official=np.array(sides, np.int8)).save(path)
+    return path
+
+
+def test_official_sides_are_kept_and_validation_is_drawn_from_training(tmp_path: Path) -> None:
+    sides = [TRAIN, TEST, TRAIN, TRAIN] * 12
+    path = official(tmp_path, sides)
+    first, other = splitting(path, seed=1), splitting(path, seed=2)
+    for found in (first, other):
+        np.testing.assert_array_equal(found["test"], np.flatnonzero(np.array(sides) == TEST))
+        assert [len(found["train"]), len(found["validation"])] == [32, 4]  # 8 : 1
+        assert len(np.unique(np.concatenate(list(found.values())))) == 48
+    assert set(first["validation"]) != set(other["validation"])
+    assert len(splitting(path, max_test=5)["test"]) == 5
+
+
+def test_groups_stay_whole_within_the_official_training_side(tmp_path: Path) -> None:
+    path = official(tmp_path, [TRAIN] * 20 + [TEST] * 5, [i // 2 for i in range(20)] + list(range(10, 15)))
+    for seed in range(5):
+        assert len(splitting(path, seed=seed)["validation"]) == 2
+
+
+def test_near_structures_of_official_sides_are_counted_but_kept(tmp_path: Path) -> None:
+    structures = toy(10)
+    path = save(
+        tmp_path,
+        block(structures, range(10), official=TRAIN),
+        block(np.concatenate([structures[:6] + 0.05, toy(4, seed=9)]), range(10), official=TEST),
+    )
+    assert len(splitting(path, validation=0.2, train=0.4)["test"]) == 10
+    found = contents(path)
+    assert found["nearer_than_separation"] == {"validation": 0, "test": 6}
+    assert found["left_out"] == {"validation": 0, "test": 0}
+    assert found["closest"]["test"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("sides", "groups", "message"),
+    [
+        ([TRAIN, TRAIN, NEITHER, TEST], None, "1 of 4 structures are on neither official side"),
+        ([TRAIN, TRAIN, TRAIN], None, "3 training groups and 0 test structures"),
+        ([TRAIN, TRAIN, TEST], [0, 0, 1], "1 training groups and 1 test structures"),
+        ([TRAIN, TRAIN, TEST], [0, 1, 1], "group 1 is on both official sides"),
+    ],
+)
+def test_official_sides_that_cannot_be_used_are_refused(
+    tmp_path: Path, sides: list[int], groups: list[int] | None, message: str
+) -> None:
+    with pytest.raises(PriorbenchError, match=message):
+        splitting(official(tmp_path, sides, groups))
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> tuple[Path, Frames]:
     path = save_frames(tmp_path, [[0, 0, 1, 1, 2, 2, 3, 3]])
@@ -105,6 +256,8 @@ def test_the_file_says_what_it_was_made_from(written: tuple[Path, Frames]) -> No
     assert content["frames"] == frames.hash()
     assert content["seed"] == 0
     assert content["groups"] == {"train": 2, "validation": 1, "test": 1}
+    assert content["separation"] == 0.1
+    assert content["strata"] == [{"subsystem": 0, "atoms": 4, "train": 4, "validation": 2, "test": 2}]
 
 
 def test_a_split_of_other_frames_is_refused(written: tuple[Path, Frames]) -> None:

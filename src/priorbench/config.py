@@ -118,10 +118,21 @@ class Strategy(Strict):
 
 
 class Split(Strict):
-    """Whole groups (trajectories, bead groups) go to one side; the rest of the fractions is the test set."""
+    """Whole groups (blocks of a trajectory, near-duplicates) go to one side; the rest of the fractions is the test set.
+
+    Where the source assigns official sides, its test set is kept as it is, and its training set is divided in the
+    proportion of the two fractions.
+    """
 
     train: float = Field(0.8, gt=0, lt=1, description="fraction of the groups")
     validation: float = Field(0.1, gt=0, lt=1, description="fraction of the groups")
+    separation: float = Field(
+        0.1,
+        ge=0,
+        description="Å: validation and test structures nearer than this to a training one (test also to a validation "
+        "one) are left out and counted; root mean square over the heavy atoms; official sides are only counted; "
+        "0: none are left out",
+    )
     max_train: int | None = Field(None, ge=1, description="keep at most so many training structures (drawn by seed)")
     max_validation: int | None = Field(None, ge=1, description="keep at most so many validation structures")
     max_test: int | None = Field(None, ge=1, description="keep at most so many test structures")

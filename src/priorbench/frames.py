@@ -116,7 +116,7 @@ def items_of(offsets: NDArray[np.int64], structures: NDArray[np.int64]) -> NDArr
     """Places of the atoms (or edges) of several structures, one after the other, from their ``offsets`` (S + 1,)."""
     starts, counts = offsets[structures], np.diff(offsets)[structures]
     ends = np.cumsum(counts)
-    return np.arange(counts.sum(), dtype=np.int64) + np.repeat(starts - ends + counts, counts)
+    return np.asarray(np.arange(counts.sum()) + np.repeat(starts - ends + counts, counts), np.int64)
 
 
 def _any_by_structure(bad: Any, owner: NDArray[Any], count: int) -> NDArray[np.bool_]:

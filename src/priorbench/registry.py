@@ -12,6 +12,7 @@ DATASETS = {
     "tip3p": "priorbench.datasets.tip3p:TIP3P",
     "revpbe0_d3": "priorbench.datasets.revpbe0_d3:RevPBE0D3",
     "rpbe_d3": "priorbench.datasets.rpbe_d3:RPBED3",
+    "extxyz": "priorbench.datasets.extxyz:ExtXYZ",
     "rmd17": "priorbench.datasets.rmd17:RMD17",
 }
 BACKBONES = {

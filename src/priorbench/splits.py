@@ -1,4 +1,4 @@
-"""Training, validation and test structures: whole groups, never single structures, go to one side."""
+"""Training, validation and test structures: whole groups go to one side, and the sides are kept apart in space."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from priorbench.datasets.groups import REACH, closest
 from priorbench.errors import PriorbenchError
-from priorbench.frames import Frames
+from priorbench.frames import NEITHER, TEST, TRAIN, Frames
 from priorbench.io import read_json, write_json
 
 SIDES = ("train", "validation", "test")
@@ -18,20 +19,50 @@ Split = dict[str, NDArray[np.int64]]
 def split(frames: Path, spec: Mapping[str, Any], output: Path) -> None:
     """Split the structures of ``frames`` as ``spec`` says and write their indices to ``output`` (JSON).
 
-    ``spec`` has the shares of the groups ``train`` and ``validation`` (the rest is the test set), ``seed``, and
-    ``max_train``, ``max_validation``, ``max_test`` (structures kept on a side; null: all).
+    ``spec`` has the shares of the groups ``train`` and ``validation`` (the rest is the test set), ``seed``,
+    ``separation`` (Å) and ``max_train``, ``max_validation``, ``max_test`` (structures kept on a side; null: all).
+
+    Where the source assigns sides, its test set is the test side and its training set is divided between training and
+    validation.  Elsewhere, structures of validation and test nearer than ``separation`` to the training side (test
+    also to the validation side) are left out, before ``max_…`` are drawn: the test set never depends on ``max_train``.
+
+    The file also says how near the sides are: ``nearer_than_separation`` counts the structures found too near, of
+    which ``left_out`` were left out, and ``closest`` is the smallest distance in Å from what remains of a side to the
+    training side, null where it is not below the measured range (:func:`~priorbench.datasets.groups.closest`).
     """
     content = Frames.load(frames)
-    owner = np.unique(content.groups, return_inverse=True)[1]
-    order = _mixed_order(owner, content.subsystems, np.random.default_rng([spec["seed"], 0]))
-    sides = np.split(order, _cuts(len(order), spec["train"], spec["validation"], str(frames)))
-    structures = {
-        side: _draw(np.flatnonzero(np.isin(owner, members)), spec[f"max_{side}"], spec["seed"], stream)
-        for stream, (side, members) in enumerate(zip(SIDES, sides, strict=True), start=1)
+    official = bool((content.official != NEITHER).any())
+    whole = (_official_sides if official else _drawn_sides)(content, spec, str(frames))
+    nearer, distances = _nearer(content, whole, spec["separation"], official)
+    left_out = {side: 0 if official else int(bad.sum()) for side, bad in nearer.items()}
+    remaining = dict(whole)
+    for side, bad in nearer.items():
+        if not official:
+            remaining[side], distances[side] = whole[side][~bad], distances[side][~bad]
+        if len(remaining[side]) == 0:
+            raise PriorbenchError(
+                f"{frames}: all {len(whole[side])} {side} structures are nearer than split.separation = "
+                f"{spec['separation']:g} Å to other sides; lower it or take longer or more trajectories"
+            )
+    sides = {
+        side: _draw(remaining[side], spec[f"max_{side}"], spec["seed"], stream)
+        for stream, side in enumerate(SIDES, start=1)
     }
-    groups = {side: len(np.unique(owner[chosen])) for side, chosen in structures.items()}
-    indices = {side: chosen.tolist() for side, chosen in structures.items()}
-    write_json(output, {"frames": content.metadata["hash"], "seed": spec["seed"], **indices, "groups": groups})
+    write_json(
+        output,
+        {
+            "frames": content.metadata["hash"],
+            "seed": spec["seed"],
+            "official": official,
+            "separation": spec["separation"],
+            "nearer_than_separation": {side: int(bad.sum()) for side, bad in nearer.items()},
+            "left_out": left_out,
+            "closest": {side: _finite(near.min()) for side, near in distances.items()},
+            "groups": {side: len(np.unique(content.groups[chosen])) for side, chosen in sides.items()},
+            "strata": _strata_by_side(content, sides),
+            **{side: chosen.tolist() for side, chosen in sides.items()},
+        },
+    )
 
 
 def load_split(path: Path, frames_hash: str, frames: Frames | None = None) -> Split:
@@ -63,20 +94,95 @@ def _refuse_shared(path: Path, what: str, sides: Mapping[str, NDArray[Any]]) -> 
         )
 
 
-def _mixed_order(
-    owner: NDArray[np.int64], subsystems: NDArray[np.int16], random: np.random.Generator
-) -> NDArray[np.int64]:
-    """Groups in random order with every subsystem spread evenly, so that each stretch holds its share of all.
+def _drawn_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Split:
+    """All structures, divided by group in the shares of ``spec``."""
+    everything = np.arange(len(frames))
+    order, owner = _mixed_order(frames, everything, spec["seed"])
+    cuts = _cuts(len(order), spec["train"], spec["validation"], where)
+    return {
+        side: np.flatnonzero(np.isin(owner, members))
+        for side, members in zip(SIDES, np.split(order, cuts), strict=True)
+    }
 
-    ``owner`` (S,) is the group of each structure, counted from 0.
+
+def _official_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Split:
+    """The source's own test set; its training set divided by group in the proportion of ``spec``."""
+    neither = int((frames.official == NEITHER).sum())
+    if neither:
+        raise PriorbenchError(
+            f"{where}: {neither} of {len(frames)} structures are on neither official side; assign all or none in the "
+            "source"
+        )
+    training, test = np.flatnonzero(frames.official == TRAIN), np.flatnonzero(frames.official == TEST)
+    both = np.intersect1d(frames.groups[training], frames.groups[test])
+    if len(both):
+        raise PriorbenchError(
+            f"{where}: group {both[0]} is on both official sides; number its structures apart or assign it to one"
+        )
+    order, owner = _mixed_order(frames, training, spec["seed"])
+    if len(test) == 0 or len(order) < 2:
+        raise PriorbenchError(
+            f"{where}: the official sides have {len(order)} training groups and {len(test)} test structures; "
+            "at least 2 and 1 are needed, take more structures"
+        )
+    share = spec["validation"] / (spec["train"] + spec["validation"])
+    in_validation = min(max(1, round(share * len(order))), len(order) - 1)
+    validation = np.isin(owner, order[len(order) - in_validation :])
+    return {"train": training[~validation], "validation": training[validation], "test": test}
+
+
+def _nearer(
+    frames: Frames, sides: Split, separation: float, official: bool
+) -> tuple[dict[str, NDArray[np.bool_]], dict[str, NDArray[np.float64]]]:
+    """Which structures of validation and test are too near to be kept, and all their distances to training in Å.
+
+    Test structures are compared to those of validation that are kept: of official sides all, else those far enough
+    from training.
     """
-    first = np.unique(owner, return_index=True)[1]
-    strata = subsystems[first]
+    reach = max(REACH, separation)
+    distances = {side: closest(frames, sides[side], sides["train"], reach) for side in SIDES[1:]}
+    nearer = {side: near < separation for side, near in distances.items()}
+    kept = sides["validation"][~nearer["validation"] | official]
+    nearer["test"] |= closest(frames, sides["test"], kept, separation) < separation
+    return nearer, distances
+
+
+def _finite(distance: float) -> float | None:
+    return float(distance) if np.isfinite(distance) else None
+
+
+def _strata(frames: Frames, structures: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sub-system and number of atoms of each of ``structures`` (n,), (n, 2)."""
+    return np.column_stack([frames.subsystems[structures], frames.sizes[structures]]).astype(np.int64)
+
+
+def _strata_by_side(frames: Frames, sides: Split) -> list[dict[str, int]]:
+    """Structures on each side by sub-system and number of atoms."""
+    strata, which = np.unique(_strata(frames, np.concatenate(list(sides.values()))), axis=0, return_inverse=True)
+    counts = np.zeros((len(strata), len(sides)), np.int64)
+    np.add.at(counts, (which.ravel(), np.repeat(np.arange(len(sides)), [len(s) for s in sides.values()])), 1)
+    return [
+        {"subsystem": subsystem, "atoms": atoms, **dict(zip(sides, numbers, strict=True))}
+        for (subsystem, atoms), numbers in zip(strata.tolist(), counts.tolist(), strict=True)
+    ]
+
+
+def _mixed_order(
+    frames: Frames, structures: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Groups (g,) of ``structures`` (n,) in random order, counted from 0, and that of each structure (n,).
+
+    Every stratum, by the sub-system and the number of atoms of a group's first structure, is spread evenly, so that
+    each stretch holds its share of all.
+    """
+    _, first, owner = np.unique(frames.groups[structures], return_index=True, return_inverse=True)
+    strata = np.unique(_strata(frames, structures[first]), axis=0, return_inverse=True)[1].ravel()
+    random = np.random.default_rng([seed, 0])
     position = np.empty(len(first))
-    for stratum in np.unique(strata):
+    for stratum in range(strata.max() + 1):
         members = np.flatnonzero(strata == stratum)
         position[members] = (random.permutation(len(members)) + random.random()) / len(members)
-    return np.argsort(position, kind="stable")
+    return np.argsort(position, kind="stable"), owner
 
 
 def _cuts(groups: int, train: float, validation: float, where: str) -> list[int]:

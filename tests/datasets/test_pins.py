@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -137,14 +138,17 @@ def test_a_lock_file_that_cannot_be_read_or_written_is_said(tmp_path: Path, monk
         add_pin("https://a", PIN)
 
 
-def _add_many(which: int) -> None:
-    for number in range(10):
-        add_pin(f"https://{which}/{number}", PIN)
+def in_processes(scripts: list[str]) -> list[str]:
+    """What each of several Python programs, running at once, prints last."""
+    jobs = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for script in scripts]
+    outputs = [job.communicate(timeout=60)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0] * len(jobs)
+    return [output.splitlines()[-1] if output else "" for output in outputs]
 
 
 def test_jobs_that_pin_at_once_lose_nothing(tmp_path: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        pool.map(_add_many, range(4))
+    script = "from priorbench.datasets.pins import Pin, add_pin\nfor n in range(10): add_pin(f'https://{}/{{n}}', {!r})"
+    in_processes([script.format(which, PIN) for which in range(4)])
     assert len(read_pins()) == 40
     assert files(tmp_path) == ["lock/data.lock.json"]
 
@@ -257,13 +261,14 @@ def test_an_unseen_file_that_is_cut_or_not_there_is_refused_and_leaves_nothing(s
     assert files(tmp_path) == []
 
 
-def _fetch(url: str) -> bytes:
-    return fetch_pinned(url, "set/x.bin", None, stated).read_bytes()
-
-
 def test_jobs_that_want_the_same_file_download_it_once(server: Server, tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        assert pool.map(_fetch, [server.url] * 3) == [CONTENT] * 3
+    script = f"""
+import hashlib
+from priorbench.datasets.pins import fetch_pinned
+path = fetch_pinned({server.url!r}, "set/x.bin", None, lambda: ({PIN.size}, {MD5!r}))
+print(hashlib.sha256(path.read_bytes()).hexdigest())
+"""
+    assert in_processes([script] * 3) == [PIN.sha256] * 3
     assert server.asked == 1
     assert files(tmp_path) == ["cache/set/x.bin", "lock/data.lock.json"]
 

@@ -54,7 +54,6 @@ SHA256 = {  # of set.000/{box,coord,energy,force}.npy
     ),
 }
 Subsystem = Literal["classical_ice", "classical_liq", "quantum_ice", "quantum_liq"]
-BEAD_DISPLACEMENT = 0.1  # Å
 
 
 class RevPBE0D3Options(Strict):
@@ -143,22 +142,20 @@ def bead_groups(oxygens: NDArray[np.float64], cells: NDArray[np.float64]) -> NDA
     ``oxygens`` (F, m, 3) Å, ``cells`` (F, 3, 3) Å → (F,).  Nearly equal is a minimum-image displacement with root mean
     square below 0.1 Å over the coordinates.  Beads reach 0.07 Å, other structures of equal cell start at 0.4 Å.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from types import SimpleNamespace
 
-    same_cell = np.unique(cells.reshape(len(cells), 9), axis=0, return_inverse=True)[1]
-    links = [np.zeros((2, 0), np.int64)]
-    for cell in range(same_cell.max() + 1):
-        members = np.flatnonzero(same_cell == cell)
-        fractional = oxygens[members] @ np.linalg.inv(cells[members[0]])
-        displacement = fractional[:, None] - fractional[None]
-        displacement = (displacement - np.round(displacement)) @ cells[members[0]]
-        near = np.sqrt((displacement**2).mean(axis=(2, 3))) < BEAD_DISPLACEMENT
-        links.append(members[np.array(np.nonzero(near))])
-    rows, columns = np.concatenate(links, axis=1)
-    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(cells), len(cells)))
-    labels = connected_components(graph, directed=False)[1]
-    return np.asarray(labels, np.int32)
+    from priorbench.datasets.groups import near_duplicates
+
+    frames, atoms = oxygens.shape[:2]
+    return near_duplicates(
+        SimpleNamespace(
+            positions=oxygens.reshape(-1, 3),
+            cells=cells,
+            pbc=np.ones((frames, 3), np.bool_),
+            atomic_numbers=np.full(frames * atoms, 8, np.int16),
+            offsets=np.arange(frames + 1) * atoms,
+        )
+    )
 
 
 def draw_groups(groups: NDArray[np.int32], most: int) -> NDArray[np.int64]:

@@ -97,21 +97,22 @@ class TIP3P:
         """Frames of all trajectories, one group each."""
         from ase import units
 
-        from priorbench.datasets.blocks import Block, assemble
+        from priorbench.datasets.blocks import assemble, rectangular
 
         energy, length = units.kJ / units.mol, units.nm
         water = np.array([8, 1, 1] * self.options.molecules, np.int16)
         content = {part: read_npz(path, (*ARRAYS, "openmm")) for part, path in parts.items()}
         blocks = [
-            Block(
+            rectangular(
                 positions=arrays["positions"] * length,
                 forces=arrays["forces"] * (energy / length),
                 energies=arrays["energies"] * energy,
                 cells=np.tile(np.eye(3) * (arrays["box"] * length), (len(arrays["energies"]), 1, 1)),
                 atomic_numbers=water,
                 groups=np.zeros(len(arrays["energies"]), np.int32),
+                where=f"tip3p {part}",
             )
-            for arrays in content.values()
+            for part, arrays in content.items()
         ]
         return assemble(blocks, self._metadata(content))
 
