@@ -70,6 +70,7 @@ rule all:
         rules.make_tables.output,
         rules.make_figures.output,
         rules.judge_claims.output,
+        expand(rules.card.output, dataset=CONFIG.datasets),
 
 
 rule tables:

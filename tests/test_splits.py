@@ -135,7 +135,7 @@ def test_every_box_size_is_on_every_side_in_proportion(tmp_path: Path) -> None:
 def copies(folder: Path, displacement: float) -> Path:
     """30 structures, each in a group of its own, and a copy of each in another, every atom moved along x."""
     structures = toy(30)
-    moved = (structures + [displacement, 0, 0]) % 8  # some leave on one side and enter on the other
+    moved = (structures + np.array([displacement, 0, 0])) % 8  # some leave on one side and enter on the other
     return save(folder, block(structures, range(30)), block(moved, range(30)))
 
 
@@ -182,7 +182,7 @@ def test_a_side_that_is_emptied_is_refused_and_nothing_is_written(tmp_path: Path
 
 
 def test_distances_beyond_what_is_measured_are_null(tmp_path: Path) -> None:
-    apart = CORNERS[None] + np.random.default_rng(0).uniform(-8, 8, (10, 1, 3))
+    apart = CORNERS[None] + 2.0 * np.arange(10)[:, None, None] * np.array([1, 0.7, 0])
     path = save(tmp_path, block(apart, range(10)))
     splitting(path)
     assert contents(path)["closest"] == {"validation": None, "test": None}

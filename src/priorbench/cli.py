@@ -35,10 +35,17 @@ def acquire(args: argparse.Namespace) -> None:
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Turn the parts of a dataset into frames (Å, eV, eV/Å) and its data card."""
+    """Turn the parts of a dataset into frames (Å, eV, eV/Å)."""
     from priorbench.datasets.pipeline import convert
 
-    convert(json_object(args.dataset), args.parts, args.output, args.card)
+    convert(json_object(args.dataset), args.parts, args.output)
+
+
+def card(args: argparse.Namespace) -> None:
+    """Describe a dataset and its splits in a data card."""
+    from priorbench.datasets.card import card
+
+    card(args.frames, args.splits, args.output)
 
 
 def neighbours(args: argparse.Namespace) -> None:
@@ -169,7 +176,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("convert", convert)
     sub.add_argument("--dataset", required=True, help="dataset spec (JSON)")
     _path(sub, "--parts", "part files", nargs="+")
-    _tables_inputs(sub, "output", "card")
+    _path(sub, "--output", "frames file")
+    sub = command("card", card)
+    _path(sub, "--frames", "frames file")
+    _path(sub, "--splits", "split files of the frames", nargs="+")
+    _path(sub, "--output", "folder of card.{json,md,png,pdf}")
     sub = command("neighbours", neighbours)
     _path(sub, "--frames", "frames file")
     sub.add_argument("--cutoff", type=float, required=True, help="Å")

@@ -9,11 +9,11 @@ import pytest
 from ase.neighborlist import primitive_neighbor_list
 
 from priorbench.datasets.archive import write_npz
+from priorbench.datasets.card import describe
 from priorbench.datasets.pipeline import acquire, convert, parts, source_for
 from priorbench.datasets.revpbe0_d3 import bead_groups, check_shapes, draw_groups
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
-from priorbench.io import read_json
 from priorbench.neighbours import neighbour_list
 
 needs_mirror = pytest.mark.skipif("PRIORBENCH_MIRROR" not in os.environ, reason="PRIORBENCH_MIRROR is not set")
@@ -27,8 +27,9 @@ def fetched(folder: Path, spec: dict[str, Any]) -> tuple[Frames, dict[str, Any]]
     files = [folder / f"{part}.npz" for part in parts(spec)]
     for file in files:
         acquire(spec, file.stem, None, file)
-    convert(spec, files, folder / "frames.safetensors", folder / "card.json")
-    return Frames.load(folder / "frames.safetensors", verify=True), read_json(folder / "card.json")
+    convert(spec, files, folder / "frames.safetensors")
+    frames = Frames.load(folder / "frames.safetensors", verify=True)
+    return frames, describe(frames)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,7 @@ def test_filters_that_leave_nothing_are_refused_and_nothing_is_written(tmp_path:
     write_npz(tmp_path / "classical_ice.npz", **torn)
     spec = dataset(subsystems=["classical_ice"], intact_only=True)
     with pytest.raises(PriorbenchError, match="dft: no structure is left"):
-        convert(spec, [tmp_path / "classical_ice.npz"], tmp_path / "frames.safetensors", tmp_path / "card.json")
+        convert(spec, [tmp_path / "classical_ice.npz"], tmp_path / "frames.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["classical_ice.npz"]
 
 

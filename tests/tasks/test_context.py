@@ -39,8 +39,8 @@ def water(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Frames]:
     parts = [str(folder / f"trajectory{i}.npz") for i in range(2)]
     for i, part in enumerate(parts):
         assert main(["acquire", "--dataset", spec, "--part", f"trajectory{i}", "--output", part]) == 0
-    frames, card = str(folder / "frames.safetensors"), str(folder / "card.json")
-    assert main(["convert", "--dataset", spec, "--parts", *parts, "--output", frames, "--card", card]) == 0
+    frames = str(folder / "frames.safetensors")
+    assert main(["convert", "--dataset", spec, "--parts", *parts, "--output", frames]) == 0
     both = Frames.load(folder / "frames.safetensors")
     return {"train": rotated(both, 0, ROTATIONS), "held out": rotated(both, 1, 1)}
 

@@ -14,7 +14,7 @@ import sys
 
 from priorbench import runs
 from priorbench.config import parse_config
-from priorbench.datasets.pipeline import parts
+from priorbench.datasets.pipeline import files, parts
 from priorbench.errors import PriorbenchError
 
 CONFIGFILE = os.path.relpath(workflow.configfiles[-1])
@@ -76,6 +76,20 @@ def raw_parts(wildcards):
     names = parts(runs.dataset_spec(CONFIG, wildcards.dataset))
     return expand(
         "<results>/data/{dataset}/raw/{part}.npz", dataset=wildcards.dataset, part=names
+    )
+
+
+def own_files(wildcards):
+    """Files of the user's that the dataset is read from."""
+    return files(runs.dataset_spec(CONFIG, wildcards.dataset))
+
+
+def every_split(wildcards):
+    """The dataset's splits, one for each seed."""
+    return expand(
+        "<results>/data/{dataset}/split-seed{seed}.json",
+        dataset=wildcards.dataset,
+        seed=CONFIG.seeds,
     )
 
 

@@ -3,14 +3,17 @@
 In:  nothing but the configuration; a downloaded source is verified against its SHA-256.
 Out: data/<dataset>/
        raw/<part>.npz                   one independent trajectory or one downloaded file, in the source's own units
-       frames.safetensors, card.json    structures in Å, eV, eV/Å with groups and molecules, and what they are
+       frames.safetensors               structures in Å, eV, eV/Å with groups, bonds and molecules
        neighbours-<cutoff>.safetensors  pairs closer than the cutoff in Å, one file for all backbones that share it
        split-seed<n>.json               training, validation and test structures; whole groups go to one side
+       card.{md,json,png,pdf}           what the dataset is, where it comes from and how it was split
 """
 
 
 rule acquire:
-    """Generate one trajectory, or fetch one file (a mirror is tried first)."""
+    """Generate one trajectory, fetch one file (a mirror is tried first), or read one of the user's own."""
+    input:
+        own_files,
     output:
         "<results>/data/{dataset}/raw/{part}.npz",
     log:
@@ -33,8 +36,7 @@ rule convert:
     input:
         raw_parts,
     output:
-        frames="<results>/data/{dataset}/frames.safetensors",
-        card="<results>/data/{dataset}/card.json",
+        "<results>/data/{dataset}/frames.safetensors",
     log:
         "<logs>/convert/{dataset}.log",
     conda:
@@ -45,7 +47,7 @@ rule convert:
         "Convert {wildcards.dataset} to frames"
     shell:
         "priorbench convert --dataset {params.spec:q} --parts {input:q}"
-        " --output {output.frames:q} --card {output.card:q} > {log:q} 2>&1"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule neighbours:
@@ -82,3 +84,31 @@ rule split:
         "Split {wildcards.dataset}, seed {wildcards.seed}"
     shell:
         "priorbench split --frames {input:q} --spec {params.spec:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule card:
+    """Describe the dataset: provenance, counts, labels, molecules, splits, and how alike the sides are."""
+    input:
+        frames="<results>/data/{dataset}/frames.safetensors",
+        splits=every_split,
+    output:
+        json="<results>/data/{dataset}/card.json",
+        markdown="<results>/data/{dataset}/card.md",
+        figure=report(
+            "<results>/data/{dataset}/card.png",
+            caption="../report/card.rst",
+            category="4. Data",
+            labels={"what": "{dataset}"},
+        ),
+        pdf="<results>/data/{dataset}/card.pdf",
+    log:
+        "<logs>/card/{dataset}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        directory=subpath(output.json, parent=True),
+    message:
+        "Describe {wildcards.dataset} in a data card"
+    shell:
+        "priorbench card --frames {input.frames:q} --splits {input.splits:q}"
+        " --output {params.directory:q} > {log:q} 2>&1"

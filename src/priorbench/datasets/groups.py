@@ -131,7 +131,7 @@ def _trajectories(offsets: Integers, atomic_numbers: NDArray[np.int16]) -> list[
     """First structure of each run of equal atomic numbers and the one after its last."""
     atoms = [atomic_numbers[a:b].tobytes() for a, b in pairwise(offsets)]
     starts = [s for s in range(len(atoms)) if s == 0 or atoms[s] != atoms[s - 1]]
-    return list(zip(starts, [*starts[1:], len(atoms)], strict=True))
+    return list(zip(starts, [*starts[1:], len(atoms)], strict=False))
 
 
 class _Measure(Protocol):

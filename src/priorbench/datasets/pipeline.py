@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from priorbench.datasets.base import Source
 from priorbench.errors import PriorbenchError
-from priorbench.io import write_json
 from priorbench.registry import load
 
 
@@ -35,6 +34,12 @@ def parts(dataset: Mapping[str, Any]) -> list[str]:
     return source_for(dataset["source"], dataset["options"]).parts()
 
 
+def files(dataset: Mapping[str, Any]) -> list[Path]:
+    """The user's own files that ``dataset`` is read from: when they change, it is made again."""
+    source = source_for(dataset["source"], dataset["options"])
+    return list(source.files()) if hasattr(source, "files") else []
+
+
 def acquire(dataset: Mapping[str, Any], part: str, mirror: Path | None, output: Path) -> None:
     """Generate or fetch ``part`` of ``dataset`` and write it to ``output`` (.npz, the source's own units).
 
@@ -47,10 +52,8 @@ def acquire(dataset: Mapping[str, Any], part: str, mirror: Path | None, output: 
     source.acquire(part, Path(configured) if configured else mirror, output)
 
 
-def convert(dataset: Mapping[str, Any], parts: Sequence[Path], output: Path, card: Path) -> None:
-    """Convert all ``parts`` of ``dataset`` to frames (``output``) and describe them in a data card (``card``, JSON)."""
-    from priorbench.datasets.card import describe
-
+def convert(dataset: Mapping[str, Any], parts: Sequence[Path], output: Path) -> None:
+    """Convert all ``parts`` of ``dataset`` to frames (``output``); what cannot be trained on leaves nothing behind."""
     source = source_for(dataset["source"], dataset["options"])
     files = {path.stem: path for path in parts}
     if sorted(files) != sorted(source.parts()):
@@ -58,9 +61,10 @@ def convert(dataset: Mapping[str, Any], parts: Sequence[Path], output: Path, car
             f"{dataset['name']}: parts {sorted(files)} were given but {sorted(source.parts())} make the dataset; "
             "acquire each once"
         )
-    frames = source.convert({part: files[part] for part in source.parts()})
+    try:
+        frames = source.convert({part: files[part] for part in source.parts()})
+    except PriorbenchError as error:
+        raise PriorbenchError(f"{dataset['name']}: {error}") from None
     frames = replace(frames, metadata={**frames.metadata, "dataset": dict(dataset)})
     frames.validate(dataset["name"])
-    content = describe(frames)
     frames.save(output)
-    write_json(card, content)

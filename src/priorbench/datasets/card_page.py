@@ -1,0 +1,124 @@
+"""The data card as a page for reading (Markdown)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from priorbench.splits import SIDES
+
+
+def page(card: Mapping[str, Any]) -> str:
+    """The Markdown text of a card's content."""
+    dataset = card.get("dataset", {})
+    parts = [
+        f"# Data card: {dataset.get('name', card['source'])}",
+        f"{_sentence(card['description'])}",
+        _table(("", ""), _provenance(card)),
+        "![Forces, energies and pair distances by side of the split](card.png)",
+        "## Content",
+        _table(("", ""), _content(card)),
+        *_subsystems(card),
+        "Shortest distances: " + ", ".join(f"{p} {d:.3f} Å" for p, d in card["shortest_distances_A"].items()) + ".",
+        f"{card['policy']}  There are {card['intact_molecules']:,} intact molecules; "
+        f"{card['structures_not_all_intact']:,} of {card['structures']:,} structures hold atoms outside them.",
+        "## Labels",
+        _table(("side", "structures", "force std, eV/Å", "energy std after reference, meV/atom"), _labels(card)),
+        _reference(card["energy_reference"]),
+        "## Splits",
+        f"Independent groups: {card['groups']:,}, the largest of {card['largest_group']:,} structures; no group is on "
+        "two sides.  Structures by side, groups in brackets:",
+        _table(
+            ("seed", *SIDES, "left out as too near", "nearest to training: validation, test"),
+            map(_split, card["splits"]),
+        ),
+        _separation(card["splits"][0]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _provenance(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    yield "source", f"`{card['source']}`"
+    for key in ("url", "licence", "citation"):
+        if card.get(key):
+            yield key, str(card[key])
+    yield "units", f"in: {card['units']['in']}; out: {card['units']['out']}"
+    yield "frames, SHA-256", f"`{card['hash']}`"
+    hashes = card.get("sha256", {})
+    for name, value in sorted(hashes.items()) if isinstance(hashes, Mapping) else []:
+        yield f"{name}, SHA-256", f"`{value}`"
+
+
+def _content(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    yield "structures", f"{card['structures']:,}"
+    yield "atoms", f"{card['atoms']:,}: " + ", ".join(f"{e} {n:,}" for e, n in card["atoms_by_element"].items())
+    sizes = [f"{n:,} of {size} atoms" for size, n in card["structures_by_atoms"].items()]
+    yield "sizes", ", ".join(sizes) if len(sizes) <= 12 else f"{len(sizes)} sizes, {sizes[0]} to {sizes[-1]}"
+    if card["density_g_per_cm3"]:
+        low, high = card["density_g_per_cm3"]
+        yield "density", f"{low:.3f} g/cm³" if high - low < 5e-4 else f"{low:.3f} to {high:.3f} g/cm³"
+    yield "force components", f"standard deviation {card['force_std_eV_per_A']:.3f} eV/Å"
+    yield "largest net force", f"{card['largest_net_force_eV_per_A']:.3g} eV/Å"
+    mean, std = card["energy_mean_eV_per_atom"], card["energy_std_meV_per_atom"]
+    yield "energy", f"mean {mean:.4f} eV/atom, standard deviation {std:.1f} meV/atom"
+
+
+def _subsystems(card: Mapping[str, Any]) -> list[str]:
+    counts, forces = card["structures_by_subsystem"], card["force_std_by_subsystem_eV_per_A"]
+    if len(counts) < 2:
+        return []
+    rows = [(name, f"{counts[name]:,}", f"{std:.3f}") for name, std in forces.items()]
+    return [_table(("sub-system", "structures", "force std, eV/Å"), rows)]
+
+
+def _labels(card: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    for side, values in card["sides"].items():
+        spread = values["energy_std_after_reference_meV_per_atom"]
+        yield side, f"{values['structures']:,}", f"{values['force_std_eV_per_A']:.3f}", f"{spread:.2f}"
+
+
+def _reference(reference: Mapping[str, Any]) -> str:
+    values = ", ".join(f"{element} {value:.4f} eV" for element, value in reference["eV_per_atom"].items())
+    text = f"Energies are referenced to the composition, fitted on the {reference['fitted_on']} alone: {values}."
+    if reference["determined"]:
+        return text
+    return (
+        f"{text}  The compositions have rank {reference['rank']} for {reference['elements']} elements, so only their "
+        "sums over a composition are determined; the division among the elements is that of least norm and means "
+        "nothing by itself."
+    )
+
+
+def _split(split: Mapping[str, Any]) -> tuple[str, ...]:
+    left = split.get("left_out", {})
+    closest = split.get("closest", {})
+    near = [f"{closest[side]:.2f} Å" if closest.get(side) is not None else "> 1 Å" for side in SIDES[1:]]
+    return (
+        str(split["seed"]),
+        *(f"{split['structures'][side]:,} ({split['groups'][side]:,})" for side in SIDES),
+        str(sum(left.values())),
+        ", ".join(near),
+    )
+
+
+def _separation(split: Mapping[str, Any]) -> str:
+    if "separation" not in split:
+        return ""
+    text = (
+        "Distances are root mean squares over the heavy atoms between a structure and the nearest comparable one (same "
+        "atoms, same cell) of the training side."
+    )
+    if split.get("official"):
+        near = split["nearer_than_separation"]
+        return (
+            f"{text}  The test side is the source's own and taken as it is: {near['test']} of its structures and "
+            f"{near['validation']} validation structures are nearer than {split['separation']:g} Å."
+        )
+    return f"{text}  Validation and test structures nearer than {split['separation']:g} Å are left out."
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ("---",) * len(header), *rows)]
+    return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
