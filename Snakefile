@@ -71,6 +71,7 @@ rule all:
         rules.make_figures.output,
         rules.judge_claims.output,
         expand(rules.card.output, dataset=CONFIG.datasets),
+        expand(rules.checks.output, dataset=generated()),
 
 
 rule tables:

@@ -41,6 +41,13 @@ def convert(args: argparse.Namespace) -> None:
     convert(json_object(args.dataset), args.parts, args.output)
 
 
+def checks(args: argparse.Namespace) -> None:
+    """Draw whether a generated dataset is in equilibrium."""
+    from priorbench.datasets.pipeline import draw_checks
+
+    draw_checks(json_object(args.dataset), args.parts, args.output)
+
+
 def card(args: argparse.Namespace) -> None:
     """Describe a dataset and its splits in a data card."""
     from priorbench.datasets.card import card
@@ -177,6 +184,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--dataset", required=True, help="dataset spec (JSON)")
     _path(sub, "--parts", "part files", nargs="+")
     _path(sub, "--output", "frames file")
+    sub = command("checks", checks)
+    sub.add_argument("--dataset", required=True, help="dataset spec (JSON)")
+    _path(sub, "--parts", "part files", nargs="+")
+    _path(sub, "--output", "figure without its suffix; .pdf and .png are written")
     sub = command("card", card)
     _path(sub, "--frames", "frames file")
     _path(sub, "--splits", "split files of the frames", nargs="+")

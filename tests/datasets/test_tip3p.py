@@ -10,7 +10,8 @@ from priorbench.datasets import tip3p_simulation
 from priorbench.datasets.archive import read_npz, write_npz
 from priorbench.datasets.pipeline import source_for
 from priorbench.datasets.tip3p import TIP3P, TIP3POptions
-from priorbench.datasets.tip3p_simulation import check_temperature, simulate, start_positions
+from priorbench.datasets.tip3p_checks import check_temperature
+from priorbench.datasets.tip3p_simulation import simulate, start_positions
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 
@@ -95,6 +96,7 @@ def test_the_default_box_is_the_papers() -> None:
     [
         ({"cutoff": 7.0}, r"tip3p: cutoff: 7 Å is more than half the box, 6\.283 Å"),
         ({"switch": 6.5}, r"tip3p: switch: 6\.5 Å is not less than the cutoff"),
+        ({"variant": "flexible"}, r"tip3p: timestep: 2 fs is too long for flexible molecules; take 0\.5"),
         ({"molecules": 0}, r"tip3p\.molecules: .*greater than or equal to 1"),
         ({"molecule": 5}, r"tip3p\.molecule: Extra inputs"),
     ],
@@ -145,3 +147,23 @@ def test_a_cut_or_foreign_part_is_refused(parts: dict[str, Path], tmp_path: Path
     write_npz(first, energies=np.zeros(3))
     with pytest.raises(PriorbenchError, match="damaged or not an acquired part"):
         source.convert({"trajectory0": first})
+
+
+def test_flexible_molecules_vibrate_with_forces_to_match() -> None:
+    arrays = simulate(TIP3POptions(**TINY, variant="flexible", timestep=0.5), 0)
+    water = arrays["positions"].reshape(-1, 3, 3) * 10
+    lengths = np.linalg.norm(water[:, 1:] - water[:, :1], axis=-1)
+    assert 0.01 < lengths.std() < 0.06  # Å
+    assert abs(lengths.mean() - 0.9572) < 0.03
+    arms = (water[:, 1:] - water[:, :1]) / lengths[..., None]
+    pull = (arrays["forces"].reshape(-1, 3, 3)[:, 1:] * arms).sum(-1)
+    assert np.corrcoef(pull.ravel(), lengths.ravel())[0, 1] < -0.7  # a stretched bond pulls its hydrogen back
+
+
+def test_groups_are_trajectories_or_blocks_of_them(parts: dict[str, Path]) -> None:
+    blocks = source_for("tip3p", {**TINY, "groups": "blocks"}).convert(parts)
+    assert blocks.groups.tolist() == [0, 0, 0, 1, 1, 1]  # three frames are no longer than forces remember
+    with np.load(parts["trajectory0"]) as archive:
+        noise = np.random.default_rng(0).normal(size=(40, *archive["forces"].shape[1:]))
+    groups = TIP3P(TIP3POptions(**TINY, groups="blocks"))._groups(noise)
+    assert len(np.unique(groups)) == 20

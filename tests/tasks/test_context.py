@@ -5,6 +5,7 @@ on; with its neighbours in sight every backbone does.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from priorbench.cli import main
 from priorbench.config import Training
+from priorbench.datasets.blocks import take
 from priorbench.frames import Frames
 from priorbench.neighbours import Neighbours, build
 from priorbench.registry import BACKBONES, load
@@ -50,18 +52,13 @@ def rotated(frames: Frames, group: int, copies: int) -> Frames:
     rng = np.random.default_rng(0)
     chosen = np.repeat(np.flatnonzero(frames.groups == group), copies)
     turns = [random_rotation(rng).T for _ in chosen]
-    atoms = [frames.atoms_of(int(s)) for s in chosen]
-    return Frames(
-        positions=np.concatenate([frames.positions[a] @ t for a, t in zip(atoms, turns, strict=True)]),
-        forces=np.concatenate([frames.forces[a] @ t for a, t in zip(atoms, turns, strict=True)]),
-        energies=frames.energies[chosen],
-        cells=np.stack([frames.cells[s] @ t for s, t in zip(chosen, turns, strict=True)]),
-        pbc=frames.pbc[chosen],
-        atomic_numbers=np.concatenate([frames.atomic_numbers[a] for a in atoms]),
-        offsets=np.cumsum([0, *frames.sizes[chosen]]).astype(np.int64),
-        groups=frames.groups[chosen],
-        subsystems=frames.subsystems[chosen],
-        molecules=np.concatenate([frames.molecules[a] for a in atoms]),
+    copied = take(frames, chosen)
+    by_atom = np.repeat(np.stack(turns), copied.sizes, axis=0)
+    return replace(
+        copied,
+        positions=np.einsum("ak,akc->ac", copied.positions, by_atom),
+        forces=np.einsum("ak,akc->ac", copied.forces, by_atom),
+        cells=copied.cells @ np.stack(turns),
     )
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from priorbench import runs
 from priorbench.config import Config, load_config, parse_config
-from priorbench.datasets.pipeline import parts
+from priorbench.datasets.pipeline import has_checks, parts
 
 REPOSITORY = Path(__file__).parents[2]
 PRESETS = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "workflow/presets").glob("*.yaml"))]
@@ -54,11 +54,14 @@ def expected_counts(config: Config) -> dict[str, int]:
         "convert": len(config.datasets),
         "neighbours": len(config.datasets) * len(cutoffs),
         "split": len(config.datasets) * len(config.seeds),
+        "card": len(config.datasets),
+        "checks": sum(has_checks(runs.dataset_spec(config, name)) for name in config.datasets),
         "pretrain": cells * len(parents),
         "finetune": cells * len(config.strategies),
         "evaluate": cells * len(config.strategies),
         **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "judge_claims", "all"], 1),
     }
+    counts = {rule: number for rule, number in counts.items() if number}
     return {**counts, "total": sum(counts.values())}
 
 

@@ -14,7 +14,7 @@ import sys
 
 from priorbench import runs
 from priorbench.config import parse_config
-from priorbench.datasets.pipeline import files, parts
+from priorbench.datasets.pipeline import files, has_checks, parts
 from priorbench.errors import PriorbenchError
 
 CONFIGFILE = os.path.relpath(workflow.configfiles[-1])
@@ -82,6 +82,11 @@ def raw_parts(wildcards):
 def own_files(wildcards):
     """Files of the user's that the dataset is read from."""
     return files(runs.dataset_spec(CONFIG, wildcards.dataset))
+
+
+def generated():
+    """The datasets whose trajectories are checked."""
+    return [d for d in CONFIG.datasets if has_checks(runs.dataset_spec(CONFIG, d))]
 
 
 def every_split(wildcards):

@@ -6,6 +6,7 @@ Out: data/<dataset>/
        frames.safetensors               structures in Å, eV, eV/Å with groups, bonds and molecules
        neighbours-<cutoff>.safetensors  pairs closer than the cutoff in Å, one file for all backbones that share it
        split-seed<n>.json               training, validation and test structures; whole groups go to one side
+       checks.{png,pdf}                 temperature, energy and structure of generated trajectories
        card.{md,json,png,pdf}           what the dataset is, where it comes from and how it was split
 """
 
@@ -48,6 +49,31 @@ rule convert:
     shell:
         "priorbench convert --dataset {params.spec:q} --parts {input:q}"
         " --output {output:q} > {log:q} 2>&1"
+
+
+rule checks:
+    """Draw whether generated trajectories are in equilibrium; one that is not has failed its own job before."""
+    input:
+        raw_parts,
+    output:
+        figure=report(
+            "<results>/data/{dataset}/checks.png",
+            caption="../report/checks.rst",
+            category="4. Data",
+            labels={"what": "{dataset}, checks"},
+        ),
+        pdf="<results>/data/{dataset}/checks.pdf",
+    log:
+        "<logs>/checks/{dataset}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        spec=spec_of_dataset,
+        stem=lambda wildcards, output: os.path.splitext(output.pdf)[0],
+    message:
+        "Check the trajectories of {wildcards.dataset}"
+    shell:
+        "priorbench checks --dataset {params.spec:q} --parts {input:q} --output {params.stem:q} > {log:q} 2>&1"
 
 
 rule neighbours:

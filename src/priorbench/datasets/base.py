@@ -25,7 +25,8 @@ class Source(Protocol):
         """Generate or fetch ``part`` and write it atomically to ``output`` (.npz, the source's own units)."""
         ...
 
-    # A source that reads a user's own files also has ``files() -> list[Path]``, so that they are watched.
+    # A source that reads a user's own files also has ``files() -> list[Path]``, so that they are watched; one that
+    # simulates has ``draw_checks(parts, stem)``, which shows that what it made is in equilibrium.
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Read all acquired parts into frames (Å, eV, eV/Å, groups, molecules); forces are never changed."""

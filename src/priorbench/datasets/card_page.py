@@ -20,6 +20,7 @@ def page(card: Mapping[str, Any]) -> str:
         "Shortest distances: " + ", ".join(f"{p} {d:.3f} Å" for p, d in card["shortest_distances_A"].items()) + ".",
         f"{card['policy']}  There are {card['intact_molecules']:,} intact molecules; "
         f"{card['structures_not_all_intact']:,} of {card['structures']:,} structures hold atoms outside them.",
+        *_trajectories(card),
         "## Labels",
         _table(("side", "structures", "force std, eV/Å", "energy std after reference, meV/atom"), _labels(card)),
         _reference(card["energy_reference"]),
@@ -69,6 +70,28 @@ def _subsystems(card: Mapping[str, Any]) -> list[str]:
     return [_table(("sub-system", "structures", "force std, eV/Å"), rows)]
 
 
+def _trajectories(card: Mapping[str, Any]) -> list[str]:
+    """Simulated data: is every trajectory in equilibrium?"""
+    rows = [
+        (
+            name,
+            f"{t['temperature_K']:.1f}",
+            f"{t['energy_drift_between_halves_eV']:+.2f} ± {t['energy_drift_standard_error_eV']:.2f}",
+            f"{t['first_OO_peak_height']:.2f} at {t['first_OO_peak_A']:.2f} Å",
+            f"{t['force_std_eV_per_A']:.3f}",
+        )
+        for name, t in card.get("trajectories", {}).items()
+    ]
+    header = (
+        "trajectory",
+        "mean temperature, K",
+        "energy drift, eV",
+        "first O–O peak",
+        "force std, eV/Å",
+    )
+    return ["## Trajectories", _table(header, rows), "![Temperature, energy and structure](checks.png)"] if rows else []
+
+
 def _labels(card: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
     for side, values in card["sides"].items():
         spread = values["energy_std_after_reference_meV_per_atom"]
@@ -103,8 +126,8 @@ def _separation(split: Mapping[str, Any]) -> str:
     if "separation" not in split:
         return ""
     text = (
-        "Distances are root mean squares over the heavy atoms between a structure and the nearest comparable one (same "
-        "atoms, same cell) of the training side."
+        "Distances are root mean squares over the heavy atoms (of molecules: over the distances between them) from a "
+        "structure to the nearest comparable one, with the same atoms and cell, of the training side."
     )
     if split.get("official"):
         near = split["nearer_than_separation"]

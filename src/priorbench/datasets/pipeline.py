@@ -40,6 +40,20 @@ def files(dataset: Mapping[str, Any]) -> list[Path]:
     return list(source.files()) if hasattr(source, "files") else []
 
 
+def has_checks(dataset: Mapping[str, Any]) -> bool:
+    """Whether the source draws checks of what it generated."""
+    return hasattr(source_for(dataset["source"], dataset["options"]), "draw_checks")
+
+
+def draw_checks(dataset: Mapping[str, Any], parts: Sequence[Path], stem: Path) -> None:
+    """Draw the checks of a generated ``dataset`` to ``stem``.{pdf,png}."""
+    source = source_for(dataset["source"], dataset["options"])
+    if not hasattr(source, "draw_checks"):
+        raise PriorbenchError(f"{dataset['name']}: source {dataset['source']!r} generates nothing that is checked")
+    files = {path.stem: path for path in parts}
+    source.draw_checks({part: files[part] for part in source.parts()}, stem)
+
+
 def acquire(dataset: Mapping[str, Any], part: str, mirror: Path | None, output: Path) -> None:
     """Generate or fetch ``part`` of ``dataset`` and write it to ``output`` (.npz, the source's own units).
 

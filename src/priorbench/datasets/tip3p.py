@@ -1,17 +1,20 @@
-"""Rigid TIP3P water, generated with OpenMM: the recipe of the paper's classical set, equilibrated (arXiv 2112.03383).
+"""TIP3P water, generated with OpenMM: the recipe of the paper's classical set, equilibrated (arXiv 2112.03383).
 
 One part is one trajectory: its own seed, random places and orientations, minimisation, equilibration, then one frame
 every ``interval_steps`` steps of Langevin dynamics at constant volume.  Parts hold OpenMM's units (nm, kJ/mol,
 kJ/mol/nm) and positions that are not wrapped into the box.
 
-The labels leave out the constraint forces: they hold Coulomb and Lennard-Jones forces between molecules and nothing
-within them, so a model trained on them needs rigid molecules in dynamics.  The same options and part give the same
-bytes on the same kind of processor (one thread, deterministic forces).
+A trajectory that did not equilibrate is refused (:mod:`priorbench.datasets.tip3p_checks`).
+
+The labels of rigid water (the paper's) leave out the constraint forces: they hold Coulomb and Lennard-Jones forces
+between molecules and nothing within them, so a model trained on them needs rigid molecules in dynamics.  Flexible water
+has the harmonic bonds and angles of the same force field, and they are in its labels.  The same options and part give
+the same bytes on the same kind of processor (one thread, deterministic forces).
 """
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +33,14 @@ ARRAYS = ("positions", "forces", "energies", "box", "temperatures")
 class TIP3POptions(Strict):
     """What is simulated."""
 
+    variant: Literal["rigid", "flexible"] = Field(
+        "rigid", description="rigid molecules as in the paper, or harmonic bonds and angles (time step at most 1 fs)"
+    )
     molecules: int = Field(64, ge=1, description="water molecules in the cubic box")
     trajectories: int = Field(10, ge=1, description="independent trajectories; each is one group of the split")
     frames: int = Field(40, ge=1, description="frames kept of each trajectory")
     interval_steps: int = Field(50, ge=1, description="time steps between two frames")
-    timestep: float = Field(2.0, gt=0, le=4, description="time step, fs")
+    timestep: float = Field(2.0, gt=0, le=4, description="time step, fs; 0.5 for flexible molecules")
     temperature: float = Field(300.0, gt=0, description="temperature of the Langevin thermostat, K")
     equilibration_ps: float = Field(20.0, ge=0, description="dynamics discarded before the first frame, ps")
     density: float = Field(
@@ -50,6 +56,9 @@ class TIP3POptions(Strict):
         1.5, ge=0, description="width over which Lennard-Jones is switched off below the cutoff, Å; 0: cut off sharply"
     )
     ewald_tolerance: float = Field(1e-5, gt=0, lt=1, description="relative error of the Ewald forces")
+    groups: Literal["trajectory", "blocks"] = Field(
+        "trajectory", description="what stays together in a split: trajectories, or blocks longer than forces remember"
+    )
     seed: int = Field(0, ge=0, description="seed from which every trajectory derives its own")
 
     @property
@@ -58,9 +67,20 @@ class TIP3POptions(Strict):
         return float((self.molecules * MOLAR_MASS / (AVOGADRO * self.density)) ** (1 / 3))
 
     @property
+    def degrees_of_freedom(self) -> int:
+        """Of one molecule."""
+        return 6 if self.variant == "rigid" else 9
+
+    @property
     def real_space_cutoff(self) -> float:
         """The cutoff in use, Å."""
         return min(LARGEST_CUTOFF, self.box / 2) if self.cutoff is None else self.cutoff
+
+    @model_validator(mode="after")
+    def _resolves_vibrations(self) -> Self:
+        if self.variant == "flexible" and self.timestep > 1:
+            raise ValueError(f"timestep: {self.timestep:g} fs is too long for flexible molecules; take 0.5, at most 1")
+        return self
 
     @model_validator(mode="after")
     def _fits_the_box(self) -> Self:
@@ -109,21 +129,39 @@ class TIP3P:
                 energies=arrays["energies"] * energy,
                 cells=np.tile(np.eye(3) * (arrays["box"] * length), (len(arrays["energies"]), 1, 1)),
                 atomic_numbers=water,
-                groups=np.zeros(len(arrays["energies"]), np.int32),
+                groups=self._groups(arrays["forces"]),
                 where=f"tip3p {part}",
             )
             for part, arrays in content.items()
         ]
         return assemble(blocks, self._metadata(content))
 
+    def draw_checks(self, parts: dict[str, Path], stem: Path) -> None:
+        """Draw temperature, potential energy and structure of every trajectory to ``stem``.{pdf,png}."""
+        from priorbench.datasets.tip3p_checks import draw
+
+        draw({part: read_npz(path, ARRAYS) for part, path in parts.items()}, self.options, stem)
+
+    def _groups(self, forces: NDArray[np.float64]) -> NDArray[np.int32]:
+        from priorbench.datasets.groups import time_blocks
+
+        frames, atoms = forces.shape[:2]
+        if self.options.groups == "trajectory":
+            return np.zeros(frames, np.int32)
+        offsets = np.arange(frames + 1) * atoms
+        return time_blocks(forces.reshape(-1, 3), offsets, np.full(frames * atoms, 8, np.int16), None)
+
     def _metadata(self, content: dict[str, dict[str, NDArray[Any]]]) -> dict[str, Any]:
+        from priorbench.datasets.tip3p_checks import summary
+
         return {
             "source": "tip3p",
-            "description": "rigid TIP3P water, PME, Langevin dynamics at constant volume; no constraint forces",
+            "description": f"{self.options.variant} TIP3P water, PME, Langevin dynamics at constant volume"
+            + ("; no constraint forces" if self.options.variant == "rigid" else ""),
             "licence": "none needed: generated here",
             "citation": "recipe: arXiv 2112.03383; TIP3P: 10.1063/1.445869; OpenMM: 10.1021/acs.jpcb.3c06662",
             "units": {"in": "nm, kJ/mol, kJ/mol/nm", "out": "Å, eV, eV/Å"},
             "subsystems": ["tip3p"],
             "openmm": sorted({str(arrays["openmm"]) for arrays in content.values()}),
-            "mean_temperature_K": {part: float(arrays["temperatures"].mean()) for part, arrays in content.items()},
+            "trajectories": {part: summary(arrays, self.options) for part, arrays in content.items()},
         }

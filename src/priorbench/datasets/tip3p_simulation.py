@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from priorbench.datasets.tip3p_checks import GAS_CONSTANT, check
 from priorbench.errors import PriorbenchError
 
 if TYPE_CHECKING:
@@ -13,9 +14,7 @@ if TYPE_CHECKING:
 
 BOND_LENGTH = 0.9572  # Å
 ANGLE = 104.52  # degrees
-GAS_CONSTANT = 0.00831446261815324  # kJ/mol/K
 FRICTION = 1.0  # 1/ps
-DECORRELATION = 0.3  # ps after which kinetic energies are independent (autocorrelation 0.2 at 0.2 ps, 0 at 0.3 ps)
 
 
 def simulate(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
@@ -28,33 +27,8 @@ def simulate(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
         raise PriorbenchError(
             f"tip3p trajectory{index}: OpenMM stopped ({error}); lower timestep or density, or equilibrate longer"
         ) from None
-    check_finite(index, arrays)
-    check_temperature(index, arrays["temperatures"], options)
+    check(index, arrays, options)
     return arrays
-
-
-def check_finite(index: int, arrays: dict[str, NDArray[Any]]) -> None:
-    """Refuse a trajectory with a number that is missing or infinite."""
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise PriorbenchError(f"tip3p trajectory{index}: {name} are not all finite; lower timestep or density")
-
-
-def check_temperature(index: int, temperatures: NDArray[np.float64], options: "TIP3POptions") -> None:
-    """Refuse a trajectory whose mean temperature (K) is off by more than 2 % and four standard errors.
-
-    The standard error is that of the canonical ensemble for as many independent frames as the trajectory is long.
-    """
-    duration = options.frames * options.interval_steps * options.timestep * 1e-3
-    independent = min(options.frames, max(1.0, duration / DECORRELATION))
-    spread = options.temperature * math.sqrt(2 / (6 * options.molecules))
-    tolerance = 0.02 * options.temperature + 4 * spread / math.sqrt(independent)
-    mean = float(temperatures.mean())
-    if not abs(mean - options.temperature) <= tolerance:
-        raise PriorbenchError(
-            f"tip3p trajectory{index}: mean temperature {mean:.1f} K is not within {tolerance:.1f} K of "
-            f"{options.temperature:g} K; raise equilibration_ps or lower timestep"
-        )
 
 
 def start_positions(options: "TIP3POptions", random: np.random.Generator) -> NDArray[np.float64]:
@@ -99,7 +73,7 @@ def _run(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
         "forces": np.array([state.getForces(asNumpy=True)._value for state in states]),
         "energies": np.array([state.getPotentialEnergy()._value for state in states]),
         "box": np.array(options.box * 0.1),
-        "temperatures": kinetic / (3 * options.molecules * GAS_CONSTANT),  # 6 degrees of freedom a molecule
+        "temperatures": kinetic / (options.degrees_of_freedom / 2 * options.molecules * GAS_CONSTANT),
     }
 
 
@@ -122,6 +96,6 @@ def _system(options: "TIP3POptions") -> Any:
         nonbondedCutoff=cutoff,
         switchDistance=cutoff - options.switch * 0.1 if options.switch > 0 else None,
         ewaldErrorTolerance=options.ewald_tolerance,
-        rigidWater=True,
+        rigidWater=options.variant == "rigid",
         removeCMMotion=False,  # the Langevin thermostat keeps all degrees of freedom
     )
