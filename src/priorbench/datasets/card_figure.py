@@ -33,8 +33,8 @@ def draw(frames: Frames, split: Split, residual: NDArray[np.float64], stem: Path
             _distances(axis, frames, split, first, second)
         for axis, letter in zip(axes.flat, "abcd", strict=True):
             axis.set_title(letter, loc="left", fontweight="bold")
-        axes[0, 0].legend(frameon=False, loc="lower center", fontsize=7)
-        figure.tight_layout(w_pad=2.5, h_pad=1.5)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="upper center", ncols=3, fontsize=7.5)
+        figure.tight_layout(w_pad=2.5, h_pad=1.5, rect=(0, 0, 1, 0.97))
         save(figure, stem)
 
 
