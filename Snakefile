@@ -57,6 +57,7 @@ localrules:
     make_figures,
     judge_claims,
     all,
+    data,
     tables,
     figures,
     claims,
@@ -72,6 +73,14 @@ rule all:
         rules.judge_claims.output,
         expand(rules.card.output, dataset=CONFIG.datasets),
         expand(rules.checks.output, dataset=generated()),
+
+
+rule data:
+    """Every dataset ready for training, with its card: the place to look before anything is spent on training."""
+    input:
+        expand(rules.card.output, dataset=CONFIG.datasets),
+        expand(rules.checks.output, dataset=generated()),
+        every_neighbours(),
 
 
 rule tables:

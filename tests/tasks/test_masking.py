@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from priorbench.backbones.base import Prediction
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
+from priorbench.tasks.base import loss
 from priorbench.tasks.masking import Masking, MaskingOptions, without_atoms
 from tests.conftest import make_frames, make_store, one_structure
 from tests.networks import every_network, network
@@ -100,8 +102,6 @@ def test_dropped_edges_equal_a_fresh_list_of_the_atoms_left(tmp_path):
 
 
 def test_loss_is_one_minus_cosine_over_the_selected_atoms(store):
-    from priorbench.backbones.base import Prediction
-
     task = Masking(MaskingOptions(ratio=0.5))
     example = task.corrupt(store.batch(torch.arange(2)), draws(0))
     right = Prediction(torch.zeros(2), 3.0 * example.vectors)
@@ -124,7 +124,7 @@ def test_molecules_that_are_not_intact_are_never_masked(tmp_path):
 
 
 def test_ratio_that_masks_nothing_is_refused(store):
-    with pytest.raises(PriorbenchError, match=r"ratio 0\.1 would mask no molecule .* at least 0\.125"):
+    with pytest.raises(PriorbenchError, match=r"ratio 0\.1 would mask nothing: .* more than 8 .* at least 0\.125"):
         Masking(MaskingOptions(ratio=0.1)).check(store)
 
 
@@ -248,9 +248,28 @@ def test_a_context_free_floor_is_stated_for_water_alone(ethanol, tmp_path):
     assert Masking(MaskingOptions(rule="released")).floor(water, "vector") is None
 
 
-def test_a_structure_without_hydrogen_to_hide_is_refused(tmp_path):
+def test_structures_without_any_hydrogen_to_hide_are_refused(tmp_path):
     carbon_dioxide = np.array([[0.0, 0, 0], [1.16, 0, 0], [-1.16, 0, 0]])
     store = make_store(one_structure(carbon_dioxide, np.zeros((3, 3)), [6, 8, 8], periodic=False), tmp_path)
     for rule in ("bonded", "released"):
-        with pytest.raises(PriorbenchError, match="0 heavy atoms that bear hydrogen"):
+        with pytest.raises(PriorbenchError, match=r"would mask nothing.* take other structures"):
             Masking(MaskingOptions(rule=rule)).check(store)
+
+
+def test_a_structure_without_intact_molecules_is_visited_without_a_loss(tmp_path):
+    # Four of the 20,000 structures of revised MD17 share a proton within the molecule: all of them were refused.
+    frames = make_frames(2)
+    molecules = frames.molecules.copy()
+    molecules[frames.atoms_of(1)] = -1
+    store = make_store(replace(frames, molecules=molecules), tmp_path)
+    task = Masking(MaskingOptions(ratio=0.5))
+    assert task.check(store) == 1
+    both = task.corrupt(store.batch(torch.arange(2)), draws(0))
+    assert set(both.graph.structure[both.selected].tolist()) == {0}
+    alone = task.corrupt(store.batch(torch.tensor([1])), draws(0))
+    assert alone.graph.atoms == 3 * MOLECULES
+    vectors = torch.ones_like(alone.vectors, requires_grad=True)
+    value = loss(task, task.terms(Prediction(torch.zeros(1), vectors), alone))
+    value.backward()
+    assert float(value.detach()) == 0
+    assert not vectors.grad.any()

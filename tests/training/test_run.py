@@ -266,7 +266,7 @@ def test_command_line_refuses_in_one_line(inputs, tmp_path, capsys):
 
 def test_masking_that_is_impossible_is_refused(inputs, tmp_path):
     task = {"name": "masking", "ratio": 0.1}
-    with pytest.raises(PriorbenchError, match="would mask no molecule"):
+    with pytest.raises(PriorbenchError, match="would mask nothing"):
         run(spec("pretrain", task=task), inputs, 1, tmp_path / "out")
 
 

@@ -98,6 +98,15 @@ def every_split(wildcards):
     )
 
 
+def every_neighbours():
+    """The neighbour lists of every dataset for every cutoff in use."""
+    return expand(
+        "<results>/data/{dataset}/neighbours-{cutoff}.safetensors",
+        dataset=CONFIG.datasets,
+        cutoff=sorted({repr(b.cutoff) for b in CONFIG.backbones.values()}),
+    )
+
+
 def structures(wildcards):
     """What every training and test reads: frames, the neighbours within the backbone's cutoff, and the seed's split."""
     data = f"<results>/data/{wildcards.dataset}"

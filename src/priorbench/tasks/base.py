@@ -37,8 +37,8 @@ class Task(Protocol):
 
     def __init__(self, options: Strict) -> None: ...
 
-    def check(self, store: Store) -> None:
-        """Raise :class:`PriorbenchError` where the task cannot be posed for a structure of the store."""
+    def check(self, store: Store) -> int:
+        """Structures of the store that cannot carry a loss; where that is all, raise :class:`PriorbenchError`."""
         ...
 
     def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
@@ -55,6 +55,6 @@ class Task(Protocol):
 
 
 def loss(task: Task, terms: Terms) -> Tensor:
-    """Σ weight · sum / count over the weighted terms."""
-    parts = [weight * terms[name][0] / terms[name][1] for name, weight in task.weights.items()]
+    """Σ weight · sum / count over the weighted terms; 0 where a batch has nothing to predict."""
+    parts = [weight * terms[name][0] / max(terms[name][1], 1) for name, weight in task.weights.items()]
     return torch.stack(parts).sum()

@@ -33,8 +33,9 @@ class Denoising:
         self.sigma = options.sigma
         self.weights = {"noise": 1.0}
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Store) -> int:
         """Any structure can be denoised."""
+        return 0
 
     def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
         """Displace every atom; the edges are those of the displaced structure."""

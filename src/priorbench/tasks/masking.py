@@ -5,7 +5,8 @@ structure's sites, floor(ratio · n) are drawn, and each loses one hydrogen, dra
 The bonded neighbourhood of the site, that is the heavy atom and every atom left that is bonded to it, is told so by
 the mask embedding, and each of these atoms has as target the minimum-image vector to the removed hydrogen: to the
 nearest one where the neighbourhoods of several sites overlap.  In water a site is an oxygen, and the atoms left are
-the oxygen and its other hydrogen.
+the oxygen and its other hydrogen.  Atoms outside intact molecules are left alone, and a structure with too few sites
+is visited without a loss.
 
 Rule ``released``, as the paper's released code treats rMD17: every hydrogen is removed with probability ratio; the
 target of every atom left is its own position minus that of the farthest removed hydrogen (the sign is opposite), and
@@ -58,18 +59,26 @@ class Masking:
         self.rule = options.rule
         self.weights = {"cosine": 1.0}
 
-    def check(self, store: Store) -> None:
-        """Every structure must have a hydrogen to hide, and for the rule bonded enough sites."""
-        _, heavy = bonded_hydrogens(store.atomic_numbers, store.molecules, store.all_bonds())
-        sites = torch.unique(heavy)
-        counts = torch.bincount(torch.searchsorted(store.atom_offsets, sites, right=True) - 1, minlength=len(store))
-        few = counts < 1 if self.rule == "released" else (self.ratio * counts).long() < 1
-        if few.any():
-            n = int(counts[few][0])
+    def check(self, store: Store) -> int:
+        """Structures in which nothing is ever masked: they have too few sites, or for the rule released no hydrogen."""
+        counts = self._maskable(store)
+        idle = counts < 1 if self.rule == "released" else (self.ratio * counts).long() < 1
+        if idle.all():
+            most = int(counts.max())
+            advice = f"raise ratio to at least {1 / most:.3g}" if most else "take other structures"
             raise PriorbenchError(
-                f"ratio {self.ratio:g} would mask no molecule in a structure with {n} heavy atoms that bear hydrogen "
-                f"in intact molecules; raise ratio to at least {1 / max(n, 1):.3g} or leave such structures out"
+                f"ratio {self.ratio:g} would mask nothing: no structure has more than {most} heavy atoms that bear "
+                f"hydrogen in intact molecules; {advice}"
             )
+        return int(idle.sum())
+
+    def _maskable(self, store: Store) -> Tensor:
+        """Sites of each structure, or for the rule released hydrogens, (S,)."""
+        if self.rule == "released":
+            items = (store.atomic_numbers == HYDROGEN).nonzero().squeeze(1)
+        else:
+            items = torch.unique(bonded_hydrogens(store.atomic_numbers, store.molecules, store.all_bonds())[1])
+        return torch.bincount(torch.searchsorted(store.atom_offsets, items, right=True) - 1, minlength=len(store))
 
     def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
         """Remove hydrogens and their edges, and set the targets of the atoms left."""

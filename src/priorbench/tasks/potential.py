@@ -26,8 +26,9 @@ class Potential:
     def __init__(self, options: PotentialOptions) -> None:
         self.weights = {"energy": options.energy_weight, "force": options.force_weight}
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Store) -> int:
         """Any labelled structure can be fitted."""
+        return 0
 
     def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
         """Nothing is hidden."""

@@ -78,8 +78,7 @@ def run(spec: Spec, inputs: Inputs, threads: int, output: Path) -> None:
     data = load_data(spec, inputs)
     training = Training(**spec["training"])
     task = make_task(spec["task"])
-    for store in (data.train, data.validation):
-        task.check(store)
+    idle = _idle(spec["task"]["name"], task, data)
     model = build(spec["backbone"], spec["seed"])
     _check_elements(model, data)
     initial = checksum(snapshot(model))
@@ -97,6 +96,7 @@ def run(spec: Spec, inputs: Inputs, threads: int, output: Path) -> None:
     record = {
         **_identity(spec),
         **_training_record(training, outcome, data, flops, threads),
+        "structures_without_loss": idle,
         **_provenance(spec, data),
         "parameters": sum(p.numel() for p in model.parameters()),
         "initial_checksum": initial,
@@ -135,6 +135,16 @@ def make_task(spec: Spec) -> Task:
     cls = load("task", spec["name"])
     task: Task = cls(cls.Options(**{key: value for key, value in spec.items() if key != "name"}))
     return task
+
+
+def _idle(name: str, task: Task, data: Data) -> dict[str, int]:
+    """Structures of each side that the task can ask nothing about; they are visited all the same, and said."""
+    sides = {"train": data.train, "validation": data.validation}
+    idle = {side: task.check(store) for side, store in sides.items()}
+    for side, count in idle.items():
+        if count:
+            print(f"{count} of {len(sides[side])} {side} structures hold nothing for {name}: no loss there", flush=True)
+    return idle
 
 
 def load_data(spec: Spec, inputs: Inputs) -> Data:
