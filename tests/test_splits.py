@@ -162,6 +162,20 @@ def test_structures_too_near_to_another_side_are_left_out_and_counted(tmp_path: 
     assert contents(path)["closest"]["test"] == pytest.approx(0.1 / np.sqrt(3))
 
 
+def test_by_default_molecules_in_vacuum_may_be_nearer_than_periodic_structures(tmp_path: Path) -> None:
+    bulk = copies(tmp_path, 0.1)  # 0.058 Å apart
+    splitting(bulk, train=0.5, validation=0.2, separation=None)
+    assert contents(bulk)["left_out"]["test"] > 0
+    stretched = toy(30) * (1 + np.array([0.01])[:, None, None])  # distances of 5.7 Å, 0.06 Å longer
+    vacuum = {"pbc": (False, False, False)}
+    free = save(tmp_path, block(toy(30) + 2, range(30), **vacuum), block(stretched + 1, range(30), **vacuum))
+    splitting(free, train=0.5, validation=0.2, separation=None)
+    assert contents(free)["left_out"] == {"validation": 0, "test": 0}
+    assert contents(free)["closest"]["test"] == pytest.approx(0.055, abs=0.02)
+    splitting(free, train=0.5, validation=0.2, separation=0.1)
+    assert contents(free)["left_out"]["test"] > 0
+
+
 def test_what_is_left_out_does_not_depend_on_how_much_is_trained_on(tmp_path: Path) -> None:
     path = copies(tmp_path, 0.1)
     all_of_it = splitting(path, train=0.5, validation=0.2)
@@ -174,7 +188,7 @@ def test_what_is_left_out_does_not_depend_on_how_much_is_trained_on(tmp_path: Pa
 def test_a_side_that_is_emptied_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     path = save(tmp_path, block(np.tile(toy(1), (10, 1, 1)), range(10)))
     with pytest.raises(
-        PriorbenchError, match=r"all 1 validation structures are nearer than split\.separation = 0\.1 Å"
+        PriorbenchError, match=r"all 1 validation structures are nearer than split\.separation \(= 0\.1 Å\)"
     ):
         splitting(path)
     assert not path.with_name("split.json").exists()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorbench.datasets.groups import REACH, closest
+from priorbench.datasets.groups import REACH, closest, near_duplicate_distance
 from priorbench.errors import PriorbenchError
 from priorbench.frames import NEITHER, TEST, TRAIN, Frames
 from priorbench.io import read_json, write_json
@@ -20,7 +20,8 @@ def split(frames: Path, spec: Mapping[str, Any], output: Path) -> None:
     """Split the structures of ``frames`` as ``spec`` says and write their indices to ``output`` (JSON).
 
     ``spec`` has the shares of the groups ``train`` and ``validation`` (the rest is the test set), ``seed``,
-    ``separation`` (Å) and ``max_train``, ``max_validation``, ``max_test`` (structures kept on a side; null: all).
+    ``separation`` (Å; null: :func:`~priorbench.datasets.groups.near_duplicate_distance`) and ``max_train``,
+    ``max_validation``, ``max_test`` (structures kept on a side; null: all).
 
     Where the source assigns sides, its test set is the test side and its training set is divided between training and
     validation.  Elsewhere, structures of validation and test nearer than ``separation`` to the training side (test
@@ -40,9 +41,10 @@ def split(frames: Path, spec: Mapping[str, Any], output: Path) -> None:
         if not official:
             remaining[side], distances[side] = whole[side][~bad], distances[side][~bad]
         if len(remaining[side]) == 0:
+            given = "as the default says" if spec["separation"] is None else f"= {spec['separation']:g} Å"
             raise PriorbenchError(
-                f"{frames}: all {len(whole[side])} {side} structures are nearer than split.separation = "
-                f"{spec['separation']:g} Å to other sides; lower it or take longer or more trajectories"
+                f"{frames}: all {len(whole[side])} {side} structures are nearer than split.separation ({given}) to "
+                "other sides; lower it or take longer or more trajectories"
             )
     sides = {
         side: _draw(remaining[side], spec[f"max_{side}"], spec["seed"], stream)
@@ -132,18 +134,20 @@ def _official_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Spli
 
 
 def _nearer(
-    frames: Frames, sides: Split, separation: float, official: bool
+    frames: Frames, sides: Split, separation: float | None, official: bool
 ) -> tuple[dict[str, NDArray[np.bool_]], dict[str, NDArray[np.float64]]]:
     """Which structures of validation and test are too near to be kept, and all their distances to training in Å.
 
     Test structures are compared to those of validation that are kept: of official sides all, else those far enough
     from training.
     """
-    reach = max(REACH, separation)
+    limits = near_duplicate_distance(frames.pbc) if separation is None else np.full(len(frames), separation)
+    reach = max(REACH, float(limits.max()))
     distances = {side: closest(frames, sides[side], sides["train"], reach) for side in SIDES[1:]}
-    nearer = {side: near < separation for side, near in distances.items()}
+    nearer = {side: near < limits[sides[side]] for side, near in distances.items()}
     kept = sides["validation"][~nearer["validation"] | official]
-    nearer["test"] |= closest(frames, sides["test"], kept, separation) < separation
+    to_validation = closest(frames, sides["test"], kept, float(limits.max()))
+    nearer["test"] |= to_validation < limits[sides["test"]]
     return nearer, distances
 
 

@@ -146,19 +146,27 @@ def test_molecules_may_turn_and_move() -> None:
     np.testing.assert_allclose(found, [0, expected], atol=1e-9)
 
 
-def test_hydrogens_count_in_molecules_of_fewer_than_three_heavy_atoms() -> None:
+def test_in_molecules_hydrogens_count_as_well() -> None:
+    # Heavy atoms alone took any two conformers of ethanol for near-duplicates: three distances say little.
     bent = SCATTERED[:5].copy()
     bent[4] += 1.0
     free = (False, False, False)
-    assert near_duplicates(given([SCATTERED[:5], bent], pbc=free, numbers=[6, 8, 1, 1, 1])).tolist() == [0, 1]
-    assert near_duplicates(given([SCATTERED[:5], bent], pbc=free, numbers=[6, 8, 6, 1, 1])).tolist() == [0, 0]
+    assert near_duplicates(given([SCATTERED[:5], bent], pbc=free, numbers=[6, 8, 6, 1, 1])).tolist() == [0, 1]
     assert near_duplicates(given([SCATTERED[:1], SCATTERED[1:2]], pbc=free)).tolist() == [0, 0]
+
+
+def test_molecules_are_near_duplicates_below_a_fiftieth_of_an_angstrom() -> None:
+    pair = [np.array([[0.0, 0, 0], [1.5, 0, 0]])] * 2
+    for stretch, groups in ((0.0199, 1), (0.0201, 2)):
+        apart = given([pair[0], pair[1] * (1 + stretch / 1.5)], pbc=(False, False, False))
+        assert near_duplicates(apart).max() + 1 == groups
+        assert near_duplicates(apart, distance=0.1).max() + 1 == 1
 
 
 def test_large_molecules_are_compared_by_the_same_part_of_their_distances_every_time() -> None:
     random = np.random.default_rng(5)
     x = random.uniform(0, 20, (100, 3))
-    near, far = x + random.normal(0, 0.03, x.shape), x + random.normal(0, 0.3, x.shape)
+    near, far = x + random.normal(0, 0.01, x.shape), x + random.normal(0, 0.3, x.shape)
     molecules = given([x, near, far], pbc=(False, False, False))
     assert near_duplicates(molecules).tolist() == [0, 0, 1]
     first, again = (closest(molecules, np.array([2]), np.array([0])) for _ in range(2))

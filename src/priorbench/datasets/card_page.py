@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from priorbench.datasets.groups import DISTANCE, FREE_DISTANCE
 from priorbench.splits import SIDES
 
 
@@ -25,13 +26,13 @@ def page(card: Mapping[str, Any]) -> str:
         _table(("side", "structures", "force std, eV/Å", "energy std after reference, meV/atom"), _labels(card)),
         _reference(card["energy_reference"]),
         "## Splits",
-        f"Independent groups: {card['groups']:,}, the largest of {card['largest_group']:,} structures; no group is on "
-        "two sides.  Structures by side, groups in brackets:",
+        f"{_groups(card)}  Structures by side, groups in brackets:",
         _table(
             ("seed", *SIDES, "left out as too near", "nearest to training: validation, test"),
             map(_split, card["splits"]),
         ),
         _separation(card["splits"][0]),
+        *_files(card),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -43,9 +44,6 @@ def _provenance(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
             yield key, str(card[key])
     yield "units", f"in: {card['units']['in']}; out: {card['units']['out']}"
     yield "frames, SHA-256", f"`{card['hash']}`"
-    hashes = card.get("sha256", {})
-    for name, value in sorted(hashes.items()) if isinstance(hashes, Mapping) else []:
-        yield f"{name}, SHA-256", f"`{value}`"
 
 
 def _content(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -59,7 +57,8 @@ def _content(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "force components", f"standard deviation {card['force_std_eV_per_A']:.3f} eV/Å"
     yield "largest net force", f"{card['largest_net_force_eV_per_A']:.3g} eV/Å"
     mean, std = card["energy_mean_eV_per_atom"], card["energy_std_meV_per_atom"]
-    yield "energy", f"mean {mean:.4f} eV/atom, standard deviation {std:.1f} meV/atom"
+    spread = f"{std:.1f} meV/atom" if std < 1e4 else f"{std / 1e3:.1f} eV/atom, between compositions"
+    yield "energy", f"mean {mean:.4f} eV/atom, standard deviation {spread}"
 
 
 def _subsystems(card: Mapping[str, Any]) -> list[str]:
@@ -98,6 +97,20 @@ def _labels(card: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
         yield side, f"{values['structures']:,}", f"{values['force_std_eV_per_A']:.3f}", f"{spread:.2f}"
 
 
+def _groups(card: Mapping[str, Any]) -> str:
+    groups, largest = card["groups"], card["largest_group"]
+    if largest == 1:
+        return f"There are {groups:,} groups: no structure shares its group with another."
+    return f"There are {groups:,} independent groups, the largest of {largest:,} structures; none is on two sides."
+
+
+def _files(card: Mapping[str, Any]) -> list[str]:
+    hashes = card.get("sha256", {})
+    if not hashes:
+        return []
+    return ["## Files", _table(("file", "SHA-256"), [(f"`{name}`", f"`{hashes[name]}`") for name in sorted(hashes)])]
+
+
 def _reference(reference: Mapping[str, Any]) -> str:
     values = ", ".join(f"{element} {value:.4f} eV" for element, value in reference["eV_per_atom"].items())
     text = f"Energies are referenced to the composition, fitted on the {reference['fitted_on']} alone: {values}."
@@ -113,7 +126,7 @@ def _reference(reference: Mapping[str, Any]) -> str:
 def _split(split: Mapping[str, Any]) -> tuple[str, ...]:
     left = split.get("left_out", {})
     closest = split.get("closest", {})
-    near = [f"{closest[side]:.2f} Å" if closest.get(side) is not None else "> 1 Å" for side in SIDES[1:]]
+    near = [f"{closest[side]:.3f} Å" if closest.get(side) is not None else "> 1 Å" for side in SIDES[1:]]
     return (
         str(split["seed"]),
         *(f"{split['structures'][side]:,} ({split['groups'][side]:,})" for side in SIDES),
@@ -123,19 +136,20 @@ def _split(split: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _separation(split: Mapping[str, Any]) -> str:
-    if "separation" not in split:
-        return ""
     text = (
-        "Distances are root mean squares over the heavy atoms (of molecules: over the distances between them) from a "
-        "structure to the nearest comparable one, with the same atoms and cell, of the training side."
+        "Distances from a structure to the nearest comparable one of the training side, with the same atoms and cell, "
+        "are root mean squares: over the displacements of heavy atoms, and of molecules in vacuum over the distances "
+        "between their atoms."
     )
-    if split.get("official"):
+    limit = split["separation"]
+    limits = f"{DISTANCE:g} Å (molecules in vacuum: {FREE_DISTANCE:g} Å)" if limit is None else f"{limit:g} Å"
+    if split["official"]:
         near = split["nearer_than_separation"]
         return (
-            f"{text}  The test side is the source's own and taken as it is: {near['test']} of its structures and "
-            f"{near['validation']} validation structures are nearer than {split['separation']:g} Å."
+            f"{text}  The test side is the source's own and taken as it is: {near['test']:,} of its structures and "
+            f"{near['validation']:,} validation structures are nearer than {limits}, before any are drawn."
         )
-    return f"{text}  Validation and test structures nearer than {split['separation']:g} Å are left out."
+    return f"{text}  Validation and test structures nearer than {limits} are left out."
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

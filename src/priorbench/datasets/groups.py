@@ -5,8 +5,13 @@ have the same sequence of atomic numbers, the same periodic directions and, alon
 
 - Periodic: over the coordinates of the displacements of the heavy atoms (of all where there is no heavy one), each to
   the nearest image along the periodic directions.
-- Not periodic: over the differences of the distances between the heavy atoms (between all where fewer than three are
-  heavy), so that turning and moving a molecule changes nothing; at most ``PAIRS`` distances, always the same ones.
+- Not periodic: over the differences of the distances between all atoms, so that turning and moving a molecule changes
+  nothing; at most ``PAIRS`` distances, always the same ones.
+
+Below ``DISTANCE`` (periodic) or ``FREE_DISTANCE`` (not periodic) two structures are near-duplicates.  The beads of a
+path-integral frame of water are up to 0.07 Å apart, other frames at least 0.4 Å.  Molecules vibrate by less: in
+revised MD17 the training structure nearest to a test structure is typically 0.04 Å (benzene) to 0.15 Å (aspirin) away,
+and at most three of a hundred have one within 0.02 Å.
 
 All pairs are first bounded from below by one matrix product of embeddings in single precision; the few that may be near
 are then measured in double precision.
@@ -21,7 +26,7 @@ from numpy.typing import NDArray
 
 from priorbench.errors import PriorbenchError
 
-DISTANCE = 0.1  # Å, below which two structures are near-duplicates
+DISTANCE, FREE_DISTANCE = 0.1, 0.02  # Å; see above
 REACH = 1.0  # Å, up to which the distance to the nearest structure is measured
 CELL_TOLERANCE = 1e-4  # Å, what writing a cell to a file may change
 PAIRS = 1000
@@ -55,10 +60,16 @@ class Structures(Protocol):
         """(S + 1,)."""
 
 
-def near_duplicates(structures: Structures) -> NDArray[np.int32]:
+def near_duplicate_distance(pbc: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Distance in Å below which another structure is a near-duplicate, (S,), by the periodic directions (S, 3)."""
+    return np.where(pbc.any(axis=1), DISTANCE, FREE_DISTANCE)
+
+
+def near_duplicates(structures: Structures, distance: float | None = None) -> NDArray[np.int32]:
     """Group number of each structure, (S,), counted from 0 in order of first appearance.
 
-    Structures nearer than ``DISTANCE`` to each other, directly or through others, are one group.
+    Structures nearer than ``distance`` (Å; None: :func:`near_duplicate_distance`) to each other, directly or through
+    others, are one group.
     """
     everything = np.arange(len(structures.offsets) - 1)
     labels = everything.copy()
@@ -66,7 +77,8 @@ def near_duplicates(structures: Structures) -> NDArray[np.int32]:
     order = np.argsort(kinds, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1):
         if len(members) > 1:
-            labels[members] = members[_linked(_measure(structures, members))]
+            own = near_duplicate_distance(structures.pbc[members[:1]])[0] if distance is None else distance
+            labels[members] = members[_linked(_measure(structures, members), float(own))]
     return _by_first_appearance(labels)
 
 
@@ -189,13 +201,12 @@ class _Free:
 def _measure(structures: Structures, members: Integers) -> _Measure:
     """The measure for ``members`` (n,), comparable structures."""
     offsets, first = structures.offsets, members[0]
+    everything = np.arange(offsets[first + 1] - offsets[first])
     heavy = np.flatnonzero(structures.atomic_numbers[offsets[first] : offsets[first + 1]] > 1)
     periodic = structures.pbc[first]
-    if len(heavy) < (1 if periodic.any() else 3):
-        heavy = np.arange(offsets[first + 1] - offsets[first])
-    places = offsets[members][:, None] + heavy
     if not periodic.any():
-        return _Free(_interatomic(structures.positions, places))
+        return _Free(_interatomic(structures.positions, offsets[members][:, None] + everything))
+    places = offsets[members][:, None] + (heavy if len(heavy) else everything)
     vectors = np.nan_to_num(structures.cells[first])[periodic]
     superbase = _superbase(vectors)
     basis = np.concatenate([superbase[:-1], np.linalg.svd(vectors)[2][len(vectors) :]])
@@ -274,15 +285,15 @@ class _Bounds:
         return bounds
 
 
-def _linked(measure: _Measure) -> Integers:
-    """Labels (n,), equal for structures linked by distances below ``DISTANCE``; each is the place of one of them."""
+def _linked(measure: _Measure, distance: float) -> Integers:
+    """Labels (n,), equal for structures linked by less than ``distance`` Å; each is the place of one of them."""
     bounds = _Bounds(measure)
     count = len(bounds.points)
     labels = np.arange(count)
     for rows in _chunks(count, count):
         start = rows.start
         lower = bounds.block(rows, slice(start, count))
-        lower[lower >= DISTANCE**2] = np.inf
+        lower[lower >= distance**2] = np.inf
         # each round tries for every structure the one candidate most likely near: where much is near, few need be tried
         while (columns := np.flatnonzero(np.isfinite(lower).any(axis=0))).size:
             lower[:, columns] = np.where(labels[rows][:, None] == labels[start + columns], np.inf, lower[:, columns])
@@ -290,7 +301,7 @@ def _linked(measure: _Measure) -> Integers:
             open_ = np.isfinite(lower[nearest, columns])
             some, others = nearest[open_], columns[open_]
             lower[some, others] = np.inf
-            near = _distances(measure, start + some, start + others) < DISTANCE
+            near = _distances(measure, start + some, start + others) < distance
             labels = _merged(labels, start + some[near], start + others[near])
     return labels
 
