@@ -162,18 +162,40 @@ def test_structures_too_near_to_another_side_are_left_out_and_counted(tmp_path: 
     assert contents(path)["closest"]["test"] == pytest.approx(0.1 / np.sqrt(3))
 
 
-def test_by_default_molecules_in_vacuum_may_be_nearer_than_periodic_structures(tmp_path: Path) -> None:
-    bulk = copies(tmp_path, 0.1)  # 0.058 Å apart
-    splitting(bulk, train=0.5, validation=0.2, separation=None)
-    assert contents(bulk)["left_out"]["test"] > 0
-    stretched = toy(30) * (1 + np.array([0.01])[:, None, None])  # distances of 5.7 Å, 0.06 Å longer
-    vacuum = {"pbc": (False, False, False)}
-    free = save(tmp_path, block(toy(30) + 2, range(30), **vacuum), block(stretched + 1, range(30), **vacuum))
-    splitting(free, train=0.5, validation=0.2, separation=None)
-    assert contents(free)["left_out"] == {"validation": 0, "test": 0}
-    assert contents(free)["closest"]["test"] == pytest.approx(0.055, abs=0.02)
-    splitting(free, train=0.5, validation=0.2, separation=0.1)
-    assert contents(free)["left_out"]["test"] > 0
+def test_the_default_separation_is_what_the_source_takes_for_near_duplicates(tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    from priorbench.datasets.groups import WATER
+
+    path = copies(tmp_path, 0.1)  # 0.058 Å apart
+    splitting(path, train=0.5, validation=0.2, separation=None)
+    assert contents(path)["separation"] == 0.02
+    assert contents(path)["left_out"] == {"validation": 0, "test": 0}
+    frames = Frames.load(path)
+    replace(frames, metadata={**frames.metadata, "nearness": asdict(WATER)}).save(path)
+    splitting(path, train=0.5, validation=0.2, separation=None)
+    assert contents(path)["separation"] == 0.1
+    assert contents(path)["left_out"]["test"] > 0
+
+
+def test_shares_are_of_structures_and_a_large_group_goes_to_training(tmp_path: Path) -> None:
+    # A share of the groups put 900 of 1000 structures into the test set when the large group was drawn for it.
+    groups = [0] * 90 + [1 + i for i in range(10)]
+    path = save(tmp_path, block(toy(100), groups))
+    for seed in range(8):
+        sides = splitting(path, seed=seed)
+        assert {side: len(chosen) for side, chosen in sides.items()} == {"train": 90, "validation": 5, "test": 5}
+    uneven = save(tmp_path, block(toy(100), np.repeat(range(25), [1] * 10 + [6] * 15)))
+    for seed in range(8):
+        sizes = [len(chosen) for chosen in splitting(uneven, seed=seed).values()]
+        assert np.abs(np.array(sizes) - [80, 10, 10]).max() <= 6
+
+
+def test_what_nothing_can_be_compared_to_is_counted(tmp_path: Path) -> None:
+    path = save(tmp_path, block(toy(20), range(20)), block(toy(20)[:, :3], [0] * 20))
+    splitting(path, train=0.5, validation=0.2)  # the group of twenty is the training side
+    assert contents(path)["not_comparable"] == {"validation": 8, "test": 12}
+    assert contents(path)["closest"] == {"validation": None, "test": None}
 
 
 def test_what_is_left_out_does_not_depend_on_how_much_is_trained_on(tmp_path: Path) -> None:
@@ -188,7 +210,7 @@ def test_what_is_left_out_does_not_depend_on_how_much_is_trained_on(tmp_path: Pa
 def test_a_side_that_is_emptied_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     path = save(tmp_path, block(np.tile(toy(1), (10, 1, 1)), range(10)))
     with pytest.raises(
-        PriorbenchError, match=r"all 1 validation structures are nearer than split\.separation \(= 0\.1 Å\)"
+        PriorbenchError, match=r"all 1 validation structures are nearer than 0\.1 Å .* lower split\.separation"
     ):
         splitting(path)
     assert not path.with_name("split.json").exists()

@@ -124,14 +124,14 @@ class Split(Strict):
     proportion of the two fractions.
     """
 
-    train: float = Field(0.8, gt=0, lt=1, description="fraction of the groups")
-    validation: float = Field(0.1, gt=0, lt=1, description="fraction of the groups")
+    train: float = Field(0.8, gt=0, lt=1, description="fraction of the structures, in whole groups")
+    validation: float = Field(0.1, gt=0, lt=1, description="fraction of the structures, in whole groups")
     separation: float | None = Field(
         None,
         ge=0,
-        description="Å: validation and test structures nearer than this to a training one (test also to a validation "
-        "one) are left out and counted; official sides are only counted; 0: none are left out; null: 0.1 (root mean "
-        "square over the displacements of heavy atoms), between molecules in vacuum 0.02 (over the distances of atoms)",
+        description="Å: validation and test structures nearer than this (root mean square) to a training one, test "
+        "also to a validation one, are left out and counted; official sides are only counted; 0: none are left out; "
+        "null: what the source takes for near-duplicates, 0.1 over the heavy atoms of water, else 0.02 over all atoms",
     )
     max_train: int | None = Field(None, ge=1, description="keep at most so many training structures (drawn by seed)")
     max_validation: int | None = Field(None, ge=1, description="keep at most so many validation structures")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorbench.datasets.groups import REACH, closest, near_duplicate_distance
+from priorbench.datasets.groups import REACH, Nearness, closest
 from priorbench.errors import PriorbenchError
 from priorbench.frames import NEITHER, TEST, TRAIN, Frames
 from priorbench.io import read_json, write_json
@@ -19,32 +19,33 @@ Split = dict[str, NDArray[np.int64]]
 def split(frames: Path, spec: Mapping[str, Any], output: Path) -> None:
     """Split the structures of ``frames`` as ``spec`` says and write their indices to ``output`` (JSON).
 
-    ``spec`` has the shares of the groups ``train`` and ``validation`` (the rest is the test set), ``seed``,
-    ``separation`` (Å; null: :func:`~priorbench.datasets.groups.near_duplicate_distance`) and ``max_train``,
-    ``max_validation``, ``max_test`` (structures kept on a side; null: all).
+    ``spec`` has the shares of the structures ``train`` and ``validation`` (the rest is the test set), ``seed``,
+    ``separation`` (Å; null: what the source takes for near-duplicates, :class:`~priorbench.datasets.groups.Nearness`)
+    and ``max_train``, ``max_validation``, ``max_test`` (structures kept on a side; null: all).
 
     Where the source assigns sides, its test set is the test side and its training set is divided between training and
     validation.  Elsewhere, structures of validation and test nearer than ``separation`` to the training side (test
     also to the validation side) are left out, before ``max_…`` are drawn: the test set never depends on ``max_train``.
 
     The file also says how near the sides are: ``nearer_than_separation`` counts the structures found too near, of
-    which ``left_out`` were left out, and ``closest`` is the smallest distance in Å from what remains of a side to the
-    training side, null where it is not below the measured range (:func:`~priorbench.datasets.groups.closest`).
+    which ``left_out`` were left out; ``closest`` is the smallest distance in Å from what remains of a side to the
+    training side, null where it is not below the measured range; ``not_comparable`` counts the structures that no
+    training structure can be compared to (:func:`~priorbench.datasets.groups.closest`).
     """
     content = Frames.load(frames)
     official = bool((content.official != NEITHER).any())
     whole = (_official_sides if official else _drawn_sides)(content, spec, str(frames))
-    nearer, distances = _nearer(content, whole, spec["separation"], official)
+    separation = Nearness.of(content.metadata).distance if spec["separation"] is None else spec["separation"]
+    nearer, distances = _nearer(content, whole, separation, official)
     left_out = {side: 0 if official else int(bad.sum()) for side, bad in nearer.items()}
     remaining = dict(whole)
     for side, bad in nearer.items():
         if not official:
             remaining[side], distances[side] = whole[side][~bad], distances[side][~bad]
         if len(remaining[side]) == 0:
-            given = "as the default says" if spec["separation"] is None else f"= {spec['separation']:g} Å"
             raise PriorbenchError(
-                f"{frames}: all {len(whole[side])} {side} structures are nearer than split.separation ({given}) to "
-                "other sides; lower it or take longer or more trajectories"
+                f"{frames}: all {len(whole[side])} {side} structures are nearer than {separation:g} Å to other sides; "
+                "lower split.separation or take longer or more trajectories"
             )
     sides = {
         side: _draw(remaining[side], spec[f"max_{side}"], spec["seed"], stream)
@@ -56,10 +57,11 @@ def split(frames: Path, spec: Mapping[str, Any], output: Path) -> None:
             "frames": content.metadata["hash"],
             "seed": spec["seed"],
             "official": official,
-            "separation": spec["separation"],
+            "separation": separation,
             "nearer_than_separation": {side: int(bad.sum()) for side, bad in nearer.items()},
             "left_out": left_out,
-            "closest": {side: _finite(near.min()) for side, near in distances.items()},
+            "closest": {side: _smallest(near) for side, near in distances.items()},
+            "not_comparable": {side: int(np.isnan(near).sum()) for side, near in distances.items()},
             "groups": {side: len(np.unique(content.groups[chosen])) for side, chosen in sides.items()},
             "strata": _strata_by_side(content, sides),
             **{side: chosen.tolist() for side, chosen in sides.items()},
@@ -97,10 +99,16 @@ def _refuse_shared(path: Path, what: str, sides: Mapping[str, NDArray[Any]]) -> 
 
 
 def _drawn_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Split:
-    """All structures, divided by group in the shares of ``spec``."""
+    """All structures, divided by whole groups in the shares of ``spec``."""
     everything = np.arange(len(frames))
     order, owner = _mixed_order(frames, everything, spec["seed"])
-    cuts = _cuts(len(order), spec["train"], spec["validation"], where)
+    sizes = np.bincount(owner)
+    shares = (spec["train"], spec["validation"], 1 - spec["train"] - spec["validation"])
+    # A group that would more than fill a small side by itself goes to training, whatever its place in the order.
+    large = sizes[order] > 1.5 * min(shares) * len(frames)
+    if not large.all():
+        order = np.concatenate([order[large], order[~large]])
+    cuts = _cuts(sizes[order], shares, where)
     return {
         side: np.flatnonzero(np.isin(owner, members))
         for side, members in zip(SIDES, np.split(order, cuts), strict=True)
@@ -134,25 +142,24 @@ def _official_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Spli
 
 
 def _nearer(
-    frames: Frames, sides: Split, separation: float | None, official: bool
+    frames: Frames, sides: Split, separation: float, official: bool
 ) -> tuple[dict[str, NDArray[np.bool_]], dict[str, NDArray[np.float64]]]:
     """Which structures of validation and test are too near to be kept, and all their distances to training in Å.
 
     Test structures are compared to those of validation that are kept: of official sides all, else those far enough
     from training.
     """
-    limits = near_duplicate_distance(frames.pbc) if separation is None else np.full(len(frames), separation)
-    reach = max(REACH, float(limits.max()))
-    distances = {side: closest(frames, sides[side], sides["train"], reach) for side in SIDES[1:]}
-    nearer = {side: near < limits[sides[side]] for side, near in distances.items()}
+    nearness, reach = Nearness.of(frames.metadata), max(REACH, separation)
+    distances = {side: closest(frames, sides[side], sides["train"], reach, nearness) for side in SIDES[1:]}
+    nearer = {side: near < separation for side, near in distances.items()}
     kept = sides["validation"][~nearer["validation"] | official]
-    to_validation = closest(frames, sides["test"], kept, float(limits.max()))
-    nearer["test"] |= to_validation < limits[sides["test"]]
+    nearer["test"] |= closest(frames, sides["test"], kept, separation, nearness) < separation
     return nearer, distances
 
 
-def _finite(distance: float) -> float | None:
-    return float(distance) if np.isfinite(distance) else None
+def _smallest(distances: NDArray[np.float64]) -> float | None:
+    finite = distances[np.isfinite(distances)]
+    return float(finite.min()) if len(finite) else None
 
 
 def _strata(frames: Frames, structures: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -189,17 +196,24 @@ def _mixed_order(
     return np.argsort(position, kind="stable"), owner
 
 
-def _cuts(groups: int, train: float, validation: float, where: str) -> list[int]:
-    """Where the list of groups is cut into three sides, none of them empty."""
+def _cuts(sizes: NDArray[np.int64], shares: tuple[float, float, float], where: str) -> list[int]:
+    """Where the list of groups with ``sizes`` (g,) is cut into three sides of about these shares, none empty."""
+    groups = len(sizes)
     if groups < len(SIDES):
         raise PriorbenchError(
-            f"{where}: {groups} independent groups cannot be split into train, validation and test; "
-            "take more trajectories or structures"
+            f"{where}: {groups} independent groups cannot be split into train, validation and test; take more "
+            "trajectories or structures, or tell groups apart (of your own file: group_key, block or distance)"
         )
-    in_test = max(1, round((1 - train - validation) * groups))
-    in_validation = max(1, round(validation * groups))
-    in_train = max(1, groups - in_test - in_validation)
-    return [in_train, min(in_train + in_validation, groups - 1)]
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    in_train = _nearest_cut(ends, shares[0] * ends[-1], 1, groups - 2)
+    behind = shares[1] / (shares[1] + shares[2])
+    in_both = _nearest_cut(ends, ends[in_train] + behind * (ends[-1] - ends[in_train]), in_train + 1, groups - 1)
+    return [in_train, in_both]
+
+
+def _nearest_cut(ends: NDArray[np.int64], target: float, least: int, most: int) -> int:
+    """The number of groups, between ``least`` and ``most``, whose ``ends`` come nearest to ``target`` structures."""
+    return least + int(np.abs(ends[least : most + 1] - target + 1e-9).argmin())
 
 
 def _draw(structures: NDArray[np.int64], most: int | None, seed: int, stream: int) -> NDArray[np.int64]:

@@ -8,7 +8,16 @@ import pytest
 from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
 
-from priorbench.datasets.groups import autocorrelation_time, closest, near_duplicates, time_blocks
+from priorbench.datasets.groups import (
+    WATER,
+    Nearness,
+    autocorrelation_time,
+    closest,
+    near_duplicates,
+    time_blocks,
+    typical_distance,
+    with_repeats,
+)
 from priorbench.errors import PriorbenchError
 
 CELLS = {
@@ -73,8 +82,47 @@ def test_distances_are_those_to_the_nearest_images(cell: str, pbc: tuple[bool, b
     np.testing.assert_allclose(found, np.where(expected < 0.3, expected, np.inf), atol=1e-9)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, False, True)])
+def test_structures_in_slightly_other_cells_are_compared_by_their_places_in_them(
+    cell: str, pbc: tuple[bool, bool, bool]
+) -> None:
+    # Every frame at constant pressure has a cell of its own; equal cells were asked for, so that all were strangers.
+    random = np.random.default_rng(6)
+    x = SCATTERED + random.normal(0, 0.3, (20, 12, 3)) * np.linspace(0, 1, 20)[:, None, None]
+    strains = np.eye(3) + random.normal(0, 0.003, (20, 3, 3)) * np.array(pbc)[:, None] * np.array(pbc)
+    structures = given(x @ strains, CELLS[cell], pbc)
+    structures.cells[:] = CELLS[cell] @ strains
+    first = given(x, CELLS[cell], pbc)
+    rows, columns = np.arange(8), np.arange(8, 20)
+    found, still = closest(structures, rows, columns, 9.0), closest(first, rows, columns, 9.0)
+    np.testing.assert_allclose(found, still, atol=0.06)
+    assert (found > still).mean() > 0.5  # the strain counts
+    alike = given([SCATTERED, SCATTERED * 1.001], np.array([CELLS[cell], CELLS[cell] * 1.001]))
+    found = closest(alike, np.array([0]), np.array([1]))[0]
+    assert found == pytest.approx(0.0024, abs=5e-4)  # a thousandth of atoms spread evenly over the cell
+    assert near_duplicates(alike).tolist() == [0, 0]
+    assert near_duplicates(alike, Nearness(found * 0.99)).tolist() == [0, 1]
+
+
+def test_every_bound_is_below_its_distance_whatever_the_cells() -> None:
+    from priorbench.datasets.distances import measure
+
+    random = np.random.default_rng(7)
+    strains = np.eye(3) + random.normal(0, 0.01, (40, 3, 3))
+    structures = given(random.uniform(0, 8, (40, 12, 3)) * random.uniform(0.9, 1.1, (40, 1, 1)), CELLS["triclinic"])
+    structures.cells[:] = CELLS["triclinic"] @ strains
+    measured = measure(structures, np.arange(40), heavy=False)
+    one, two = np.triu_indices(40, 1)
+    points = measured.embedding().astype(float)
+    bounds = np.linalg.norm(points[one] - points[two], axis=1)
+    distances = measured.distances(one, two)
+    assert (bounds <= distances * (1 + 1e-5)).all()
+    assert (bounds > 0.3 * distances).all()
+
+
 def test_groups_are_linked_singly_and_numbered_by_first_appearance() -> None:
-    step = np.full(3, 0.09)  # twice this is no near-duplicate, but is linked through the one between
+    step = np.full(3, 0.018)  # twice this is no near-duplicate, but is linked through the one between
     other = np.random.default_rng(2).uniform(0, 8, (12, 3))
     chain = [other, SCATTERED, SCATTERED + 2 * step, other + 3, SCATTERED + step, other + step / 2]
     assert near_duplicates(given(chain)).tolist() == [0, 1, 1, 2, 1, 0]
@@ -90,42 +138,64 @@ def test_many_structures_are_grouped_as_all_their_distances_say(spread: float) -
     x = SCATTERED + np.random.default_rng(3).normal(0, spread, (300, 12, 3))
     apart = np.sqrt(((x[:, None] - x[None]) ** 2).mean((2, 3)))
     expected = connected_components(apart < 0.1)[1]
-    np.testing.assert_array_equal(near_duplicates(given(x % 9)), expected)
+    np.testing.assert_array_equal(near_duplicates(given(x % 9), WATER), expected)
     limited = closest(given(x % 9), np.arange(50), np.arange(50, 300))
     np.testing.assert_allclose(limited, apart[:50, 50:].min(1), atol=1e-9)
 
 
-def test_the_threshold_is_a_root_mean_square_of_a_tenth_of_an_angstrom_over_the_coordinates() -> None:
-    for displacement, groups in ((0.0999, 1), (0.1001, 2)):
-        assert near_duplicates(given([SCATTERED, SCATTERED + displacement])).max() + 1 == groups
-        assert (
-            near_duplicates(given([SCATTERED, SCATTERED - displacement], pbc=(True, True, False))).max() + 1 == groups
-        )
+@pytest.mark.parametrize("nearness", [Nearness(), WATER])
+def test_the_threshold_is_a_root_mean_square_over_the_coordinates(nearness: Nearness) -> None:
+    for displacement, groups in ((0.999, 1), (1.001, 2)):
+        moved = SCATTERED + displacement * nearness.distance
+        assert near_duplicates(given([SCATTERED, moved]), nearness).max() + 1 == groups
+        slab = given([SCATTERED, moved], pbc=(True, True, False))
+        assert near_duplicates(slab, nearness).max() + 1 == groups
 
 
-def test_hydrogens_do_not_count_beside_heavy_atoms() -> None:
+def test_hydrogens_count_but_for_sources_that_say_otherwise() -> None:
+    # Hydrogen anywhere over a frozen slab of copper was one group.
     numbers = [8, 1, 1] * 4
     hydrogens = np.array(numbers) == 1
     turned, moved = SCATTERED.copy(), SCATTERED.copy()
     turned[hydrogens] += 0.7
     moved[~hydrogens] += 0.7
-    assert near_duplicates(given([SCATTERED, turned, moved], numbers=numbers)).tolist() == [0, 0, 1]
-    assert near_duplicates(given([SCATTERED, turned], numbers=[1] * 12)).tolist() == [0, 1]
+    assert near_duplicates(given([SCATTERED, turned, moved], numbers=numbers), WATER).tolist() == [0, 0, 1]
+    assert near_duplicates(given([SCATTERED, turned, moved], numbers=numbers)).tolist() == [0, 1, 2]
+    assert near_duplicates(given([SCATTERED, turned], numbers=[1] * 12), WATER).tolist() == [0, 1]
 
 
-def test_only_the_same_atoms_in_the_same_cell_are_compared() -> None:
+@pytest.mark.parametrize("rattle", [0.04, 0.06])
+def test_thermal_crystals_are_no_near_duplicates_of_each_other(rattle: float) -> None:
+    # With 0.1 Å all frames of a crystal were one group, which no split can divide.
+    sites = np.stack(np.meshgrid(*[np.arange(3)] * 3), axis=-1).reshape(-1, 3) * 3.0
+    frames = sites + np.random.default_rng(8).normal(0, rattle, (30, 27, 3))
+    crystals = given(frames)
+    assert near_duplicates(crystals).tolist() == list(range(30))
+    assert typical_distance(crystals, np.arange(30)) == pytest.approx(rattle * np.sqrt(2), rel=0.1)
+
+
+def test_only_the_same_atoms_in_similar_cells_are_compared() -> None:
     four = [SCATTERED] * 4
     same = given(four)
     assert near_duplicates(same).tolist() == [0, 0, 0, 0]
     same.cells[1] += 1e-5 * np.eye(3)  # rounded otherwise
-    same.cells[2] += 1e-3 * np.eye(3)
+    same.cells[2] *= 1.05
     same.pbc[3, 2] = False
     assert near_duplicates(same).tolist() == [0, 0, 1, 2]
     other = given(four)
     other.atomic_numbers[12:14] = [1, 6]
     assert near_duplicates(other).tolist() == [0, 1, 0, 0]
-    assert closest(other, np.array([1]), np.array([0, 2, 3])).tolist() == [np.inf]
-    assert closest(other, np.array([0, 2]), np.array([], int)).tolist() == [np.inf, np.inf]
+    assert np.isnan(closest(other, np.array([1]), np.array([0, 2, 3]))).all()
+    assert np.isnan(closest(other, np.array([0, 2]), np.array([], int))).all()
+    assert typical_distance(other, np.array([0, 1])) == np.inf
+
+
+def test_cells_are_similar_also_through_others() -> None:
+    chain = given([SCATTERED] * 5)
+    chain.cells[:] *= np.array([1, 1.1, 1.03, 1.015, 1.045])[:, None, None]
+    from priorbench.datasets.distances import kinds
+
+    assert np.unique(kinds(chain, np.arange(5)), return_inverse=True)[1].tolist() == [0, 1, 0, 0, 0]
 
 
 def test_the_empty_direction_of_a_slab_is_not_compared() -> None:
@@ -151,16 +221,8 @@ def test_in_molecules_hydrogens_count_as_well() -> None:
     bent = SCATTERED[:5].copy()
     bent[4] += 1.0
     free = (False, False, False)
-    assert near_duplicates(given([SCATTERED[:5], bent], pbc=free, numbers=[6, 8, 6, 1, 1])).tolist() == [0, 1]
+    assert near_duplicates(given([SCATTERED[:5], bent], pbc=free, numbers=[6, 8, 6, 1, 1]), WATER).tolist() == [0, 1]
     assert near_duplicates(given([SCATTERED[:1], SCATTERED[1:2]], pbc=free)).tolist() == [0, 0]
-
-
-def test_molecules_are_near_duplicates_below_a_fiftieth_of_an_angstrom() -> None:
-    pair = [np.array([[0.0, 0, 0], [1.5, 0, 0]])] * 2
-    for stretch, groups in ((0.0199, 1), (0.0201, 2)):
-        apart = given([pair[0], pair[1] * (1 + stretch / 1.5)], pbc=(False, False, False))
-        assert near_duplicates(apart).max() + 1 == groups
-        assert near_duplicates(apart, distance=0.1).max() + 1 == 1
 
 
 def test_large_molecules_are_compared_by_the_same_part_of_their_distances_every_time() -> None:
@@ -171,6 +233,28 @@ def test_large_molecules_are_compared_by_the_same_part_of_their_distances_every_
     assert near_duplicates(molecules).tolist() == [0, 0, 1]
     first, again = (closest(molecules, np.array([2]), np.array([0])) for _ in range(2))
     assert first == again == pytest.approx(np.sqrt(((pdist(x) - pdist(far)) ** 2).mean()), rel=0.1)
+
+
+def test_the_same_structure_elsewhere_turned_or_in_another_order_is_one_group() -> None:
+    # Copies with their atoms permuted, and crystals shifted as a whole, met in training and test.
+    random = np.random.default_rng(9)
+    forces = random.normal(size=(4, 12, 3))
+    order = random.permutation(12)
+    forces[2] = forces[0][order] @ Rotation.random(rng=random).as_matrix()
+    numbers = np.tile(np.array([8, 1, 1] * 4, np.int16), (4, 1))
+    numbers[2] = numbers[0][order]
+    energies, offsets = np.array([-3.0, -3.0, -3.0 + 1e-5, -3.0]), np.arange(5) * 12
+    own = np.arange(4, dtype=np.int32)
+
+    def groups(**changes: np.ndarray) -> list[int]:
+        arrays = {"energies": energies, "forces": forces, "atomic_numbers": numbers} | changes
+        flat = arrays["forces"].reshape(-1, 3), arrays["atomic_numbers"].ravel()
+        return with_repeats(own, arrays["energies"], *flat, offsets).tolist()
+
+    assert groups() == [0, 1, 0, 2]
+    assert groups(energies=energies + np.array([0, 0, 1e-3, 0])) == [0, 1, 2, 3]
+    assert groups(atomic_numbers=np.roll(numbers, 0) + (np.arange(4)[:, None] == 2)) == [0, 1, 2, 3]
+    assert groups(forces=forces * 1e-5) == [0, 1, 2, 3]  # minima of equal energy may be different ones
 
 
 def correlated(frames: int, time: float, atoms: int = 50, seed: int = 0) -> np.ndarray:
@@ -191,9 +275,21 @@ def test_the_autocorrelation_time_is_when_a_tenth_is_left() -> None:
 
 def test_the_autocorrelation_is_the_plain_sum_over_origins() -> None:
     forces = correlated(60, 4.0, atoms=7)
-    plain = np.array([(forces[: 60 - t] * forces[t:]).sum() / (60 - t) for t in range(60)])
-    first = int(np.argmax(plain < 0.1 * plain[0]))
-    assert first - 1 <= autocorrelation_time(forces) <= first
+    moving = forces - forces.mean(0)
+    plain = np.abs([(moving[: 60 - t] * moving[t:]).sum() / (60 - t) for t in range(30)])
+    last = int(np.flatnonzero(plain >= 0.1 * plain[0])[-1])
+    assert last <= autocorrelation_time(forces) <= last + 1
+
+
+def test_vibrations_that_come_back_are_remembered_and_a_mean_force_is_not() -> None:
+    # The first crossing of a tenth took the quarter of a period of a spring for the time that it remembers.
+    time = np.arange(400)[:, None, None]
+    random = np.random.default_rng(10)
+    phase, period = random.uniform(0, 2 * np.pi, (1, 30, 3)), 20.0
+    ringing = np.cos(2 * np.pi * time / period + phase) * np.exp(-time / 30.0)
+    assert autocorrelation_time(ringing) > period
+    constant = np.random.default_rng(0).normal(size=(500, 9, 3)) + np.arange(9)[None, :, None]
+    assert autocorrelation_time(constant) == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize("forces", [np.ones((20, 3, 3)), np.zeros((20, 3, 3)), np.ones((1, 3, 3))])

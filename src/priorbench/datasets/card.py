@@ -119,7 +119,16 @@ def _side(frames: Frames, chosen: NDArray[np.int64], residual: NDArray[np.float6
 
 def _split(path: Path, frames: Frames) -> dict[str, Any]:
     content: Mapping[str, Any] = read_json(path)
-    kept = ("seed", "official", "separation", "left_out", "nearer_than_separation", "closest", "groups")
+    kept = (
+        "seed",
+        "official",
+        "separation",
+        "left_out",
+        "nearer_than_separation",
+        "closest",
+        "not_comparable",
+        "groups",
+    )
     return {
         **{key: content[key] for key in kept if key in content},
         "structures": {side: len(content[side]) for side in SIDES},

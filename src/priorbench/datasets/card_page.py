@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from priorbench.datasets.groups import DISTANCE, FREE_DISTANCE
+from priorbench.datasets.groups import Nearness
 from priorbench.splits import SIDES
 
 
@@ -31,7 +31,7 @@ def page(card: Mapping[str, Any]) -> str:
             ("seed", *SIDES, "left out as too near", "nearest to training: validation, test"),
             map(_split, card["splits"]),
         ),
-        _separation(card["splits"][0]),
+        _separation(card),
         *_files(card),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -126,7 +126,7 @@ def _reference(reference: Mapping[str, Any]) -> str:
 def _split(split: Mapping[str, Any]) -> tuple[str, ...]:
     left = split.get("left_out", {})
     closest = split.get("closest", {})
-    near = [f"{closest[side]:.3f} Å" if closest.get(side) is not None else "> 1 Å" for side in SIDES[1:]]
+    near = [f"{closest[side]:.3f} Å" if closest.get(side) is not None else "none below 1 Å" for side in SIDES[1:]]
     return (
         str(split["seed"]),
         *(f"{split['structures'][side]:,} ({split['groups'][side]:,})" for side in SIDES),
@@ -135,21 +135,25 @@ def _split(split: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _separation(split: Mapping[str, Any]) -> str:
+def _separation(card: Mapping[str, Any]) -> str:
+    split, nearness = card["splits"][0], Nearness.of(card)
+    atoms = "heavy atoms" if nearness.heavy else "atoms"
     text = (
-        "Distances from a structure to the nearest comparable one of the training side, with the same atoms and cell, "
-        "are root mean squares: over the displacements of heavy atoms, and of molecules in vacuum over the distances "
-        "between their atoms."
+        "Distances from a structure to the nearest comparable one of the training side, with the same atoms and a "
+        f"similar cell, are root mean squares over the displacements of {atoms} (of molecules in vacuum over the "
+        "distances between their atoms)."
     )
-    limit = split["separation"]
-    limits = f"{DISTANCE:g} Å (molecules in vacuum: {FREE_DISTANCE:g} Å)" if limit is None else f"{limit:g} Å"
+    lonely = sum(split["not_comparable"].values())
+    if lonely:
+        text += f"  {lonely:,} validation and test structures are comparable to none."
+    limit = f"{split['separation']:g} Å"
     if split["official"]:
         near = split["nearer_than_separation"]
         return (
             f"{text}  The test side is the source's own and taken as it is: {near['test']:,} of its structures and "
-            f"{near['validation']:,} validation structures are nearer than {limits}, before any are drawn."
+            f"{near['validation']:,} validation structures are nearer than {limit}, before any are drawn."
         )
-    return f"{text}  Validation and test structures nearer than {limits} are left out."
+    return f"{text}  Validation and test structures nearer than {limit} are left out."
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

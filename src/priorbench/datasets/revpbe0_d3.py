@@ -110,12 +110,17 @@ class RevPBE0D3:
         return frames
 
     def _metadata(self, parts: dict[str, Path]) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from priorbench.datasets.groups import WATER
+
         return {
             "source": "revpbe0_d3",
             "description": "64 H2O, revPBE0-D3 with CP2K, liquid and ice, classical and path-integral nuclei",
             "url": URL,
             "licence": "none stated upstream; fetched, never redistributed",
             "citation": "CSI workshop, June 2024, hands-on session of day 4 (DPA-2); upstream names no paper",
+            "nearness": asdict(WATER),
             "units": {"in": "Å, eV, eV/Å", "out": "Å, eV, eV/Å"},
             "subsystems": list(parts),
             "sha256": {name: sha256 for part in parts for name, sha256 in _files(part).items()},
@@ -139,23 +144,28 @@ def check_shapes(part: str, arrays: dict[str, NDArray[Any]]) -> None:
 def bead_groups(oxygens: NDArray[np.float64], cells: NDArray[np.float64]) -> NDArray[np.int32]:
     """Number the independent frames: structures linked by equal cells and nearly equal oxygen positions are one.
 
-    ``oxygens`` (F, m, 3) Å, ``cells`` (F, 3, 3) Å → (F,).  Nearly equal is a minimum-image displacement with root mean
-    square below 0.1 Å over the coordinates.  Beads reach 0.07 Å, other structures of equal cell start at 0.4 Å.
+    ``oxygens`` (F, m, 3) Å, ``cells`` (F, 3, 3) Å → (F,).  Nearly equal is a distance below 0.1 Å (see
+    :mod:`priorbench.datasets.distances`).  Beads reach 0.07 Å, other structures of equal cell start at 0.4 Å.
     """
     from types import SimpleNamespace
 
-    from priorbench.datasets.groups import near_duplicates
+    from priorbench.datasets.distances import by_value
+    from priorbench.datasets.groups import WATER, near_duplicates
 
     frames, atoms = oxygens.shape[:2]
-    return near_duplicates(
-        SimpleNamespace(
-            positions=oxygens.reshape(-1, 3),
-            cells=cells,
-            pbc=np.ones((frames, 3), np.bool_),
-            atomic_numbers=np.full(frames * atoms, 8, np.int16),
-            offsets=np.arange(frames + 1) * atoms,
+    equal = np.unique(cells.reshape(frames, 9), axis=0, return_inverse=True)[1].ravel()
+    labels = np.zeros(frames, np.int64)
+    for members in by_value(equal):
+        structures = SimpleNamespace(
+            positions=oxygens[members].reshape(-1, 3),
+            cells=cells[members],
+            pbc=np.ones((len(members), 3), np.bool_),
+            atomic_numbers=np.full(len(members) * atoms, 8, np.int16),
+            offsets=np.arange(len(members) + 1) * atoms,
         )
-    )
+        labels[members] = members[0] + near_duplicates(structures, WATER) * frames
+    _, first, number = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[number].astype(np.int32)
 
 
 def draw_groups(groups: NDArray[np.int32], most: int) -> NDArray[np.int64]:

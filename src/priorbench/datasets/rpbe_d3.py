@@ -108,12 +108,17 @@ class RPBED3:
         return take(frames, chosen)
 
     def _metadata(self, functional: str, sha256: str) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from priorbench.datasets.groups import WATER
+
         return {
             "source": "rpbe_d3",
             "description": f"16 to 64 H2O, {functional.replace('_', '-')}, training set of a neural network potential",
             "url": URL,
             "licence": "see the Zenodo record, 10.5281/zenodo.2634098; fetched, never redistributed",
             "citation": "T. Morawietz and J. Behler, 10.5281/zenodo.2634098",
+            "nearness": asdict(WATER),
             "units": {"in": "Bohr, Hartree, Hartree/Bohr", "out": "Å, eV, eV/Å"},
             "subsystems": [functional],
             "sha256": {ARCHIVE: sha256},
@@ -177,7 +182,7 @@ def _stated(content: bytes) -> tuple[int, str]:
 
 def _block(arrays: Arrays, where: str) -> "Block":
     from priorbench.datasets.blocks import Block
-    from priorbench.datasets.groups import near_duplicates
+    from priorbench.datasets.groups import WATER, near_duplicates, with_repeats
 
     alone = Block(
         positions=arrays["positions"],
@@ -190,4 +195,6 @@ def _block(arrays: Arrays, where: str) -> "Block":
         groups=np.arange(len(arrays["energies"]), dtype=np.int32),
         where=where,
     )
-    return replace(alone, groups=near_duplicates(alone))
+    groups = near_duplicates(alone, WATER)
+    groups = with_repeats(groups, alone.energies, alone.forces, alone.atomic_numbers, alone.offsets)
+    return replace(alone, groups=groups)

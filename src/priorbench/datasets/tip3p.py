@@ -152,6 +152,9 @@ class TIP3P:
         return time_blocks(forces.reshape(-1, 3), offsets, np.full(frames * atoms, 8, np.int16), None)
 
     def _metadata(self, content: dict[str, dict[str, NDArray[Any]]]) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from priorbench.datasets.groups import WATER
         from priorbench.datasets.tip3p_checks import summary
 
         return {
@@ -160,6 +163,7 @@ class TIP3P:
             + ("; no constraint forces" if self.options.variant == "rigid" else ""),
             "licence": "none needed: generated here",
             "citation": "recipe: arXiv 2112.03383; TIP3P: 10.1063/1.445869; OpenMM: 10.1021/acs.jpcb.3c06662",
+            "nearness": asdict(WATER),
             "units": {"in": "nm, kJ/mol, kJ/mol/nm", "out": "Å, eV, eV/Å"},
             "subsystems": ["tip3p"],
             "openmm": sorted({str(arrays["openmm"]) for arrays in content.values()}),
