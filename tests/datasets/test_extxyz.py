@@ -1,5 +1,6 @@
 """Your own structures: every label arrives unchanged, and what cannot be trained on is refused by number."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from tests.conftest import water_box
 from priorbench.datasets.extxyz import ExtXYZ, ExtXYZOptions
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
+from priorbench.neighbours import build
+from priorbench.tensors import map_tensors
 
 COUNT = 12
 
@@ -135,6 +138,124 @@ def test_energies_are_found_under_any_usual_name(tmp_path: Path, name: str) -> N
     assert frames.metadata["labels"]["energy"] == name
 
 
+def test_labels_of_two_levels_of_theory_are_never_mixed(tmp_path: Path) -> None:
+    # An energy of one was paired with the forces of the other, without a word.
+    structures = waters()
+    for structure in structures:
+        results = structure.calc.results
+        structure.info["REF_energy"] = results["energy"] - 1.0
+        structure.arrays["REF_forces"] = results.pop("forces") * 1.1
+    path = saved(tmp_path, structures)
+    assert load(path).metadata["labels"] == {"energy": "REF_energy", "forces": "REF_forces"}
+    for structure in structures:
+        structure.calc.results["forces"] = structure.arrays["REF_forces"] / 1.1
+    path = saved(tmp_path, structures)
+    message = "several kinds of labels (energy with forces, REF_energy with REF_forces); choose by energy_key"
+    assert message in refused(path)
+    frames = load(path, energy_key="REF_energy", forces_key="REF_forces")
+    np.testing.assert_allclose(frames.energies, energies(structures) - 1.0, atol=1e-6)
+    for structure in structures:
+        structure.info["REF_energy"] = structure.calc.results["energy"]
+        structure.arrays["REF_forces"] = structure.calc.results["forces"]
+    assert load(saved(tmp_path, structures)).metadata["labels"] == {"energy": "energy", "forces": "forces"}
+
+
+def test_a_refused_file_leaves_no_part(tmp_path: Path) -> None:
+    # It was written first and refused by the next step.
+    BAD["overlap"][0](tmp_path)
+    assert "overlap" in refused(tmp_path / "own.xyz")
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["own.xyz"]
+
+
+def test_atoms_that_drifted_away_are_wrapped_and_skewed_cells_reduced(tmp_path: Path) -> None:
+    structures = waters(seed=3)
+    still = load(saved(tmp_path, structures))
+    for structure in structures[:6]:
+        structure.positions[5] += np.array([300, -200, 40]) @ structure.cell.array
+        structure.positions[:3] += np.array([0, 3000, 0]) @ structure.cell.array
+    for structure in structures[6:]:
+        structure.set_cell(np.array([[1, 0, 0], [3, 1, 0], [-5, 2, 1]]) @ structure.cell.array)
+    frames = load(saved(tmp_path, structures))
+    np.testing.assert_array_equal(frames.molecules, still.molecules)
+    assert np.abs(frames.positions).max() < 60
+    np.testing.assert_allclose(np.sort(np.abs(frames.cells), axis=1), np.sort(still.cells, axis=1), atol=1e-6)
+    frames.save(tmp_path / "frames.safetensors")
+    build(tmp_path / "frames.safetensors", 3.5, tmp_path / "neighbours.safetensors")
+    still.save(tmp_path / "still.safetensors")
+    build(tmp_path / "still.safetensors", 3.5, tmp_path / "still-neighbours.safetensors")
+    counts = [map_tensors(tmp_path / f"{name}neighbours.safetensors")[0]["counts"] for name in ("", "still-")]
+    np.testing.assert_array_equal(*counts)
+
+
+def test_a_molecule_far_from_the_origin_is_moved_there(tmp_path: Path) -> None:
+    # Single precision has no place for a bond at 100,000 Å.
+    structures = waters(side=1, seed=4)
+    for structure in structures:
+        unwrap(structure)
+        structure.set_pbc(False)
+        structure.set_cell(None)
+        structure.positions += 1e5
+    frames = load(saved(tmp_path, structures), check_units=False)
+    assert np.abs(frames.positions).max() < 3
+    assert (frames.molecules == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["rattled", "with water", "argon", "lone atoms", "volume scan"])
+def test_real_physics_is_not_taken_for_other_units(tmp_path: Path, kind: str) -> None:
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+    from ase.calculators.lj import LennardJones
+
+    random = np.random.default_rng(5)
+    structures = []
+    for index in range(COUNT):
+        if kind == "argon":
+            structure = bulk("Ar", "fcc", a=5.4, cubic=True) * 2
+            structure.positions += random.normal(0, 0.1, structure.positions.shape)
+            structure.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0)
+        else:
+            structure = bulk("Cu", "fcc", a=3.6 + (0.01 * index if "scan" in kind else 0), cubic=True) * 2
+            structure.positions += random.normal(0, {"rattled": 0.01}.get(kind, 0.03), structure.positions.shape)
+            structure.calc = EMT()
+        energy, own = structure.get_potential_energy(), structure.get_forces()
+        label(structure, energy, own)
+        structures.append(structure)
+    if kind == "lone atoms":
+        for symbol in ("Cu", "H", "O"):
+            atom = Atoms(symbol)
+            label(atom, -1.0, np.zeros((1, 3)))
+            structures.append(atom)
+    if kind == "with water":
+        structures += waters()
+    assert len(load(saved(tmp_path, structures))) == len(structures)
+
+
+def test_hartree_is_noticed_where_atoms_hardly_move(tmp_path: Path) -> None:
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    structures = []
+    for index in range(COUNT):
+        structure = bulk("Cu", "fcc", a=3.6, cubic=True) * 2
+        structure.positions += np.random.default_rng(index).normal(0, 0.01, structure.positions.shape)
+        structure.calc = EMT()
+        energy, own = structure.get_potential_energy(), structure.get_forces()
+        label(structure, energy / units.Hartree, own)
+        structures.append(structure)
+    assert "they seem to be in Hartree, not eV" in refused(saved(tmp_path, structures))
+
+
+def test_blocks_need_trajectories(tmp_path: Path) -> None:
+    structures = [s for pair in zip(waters(side=2), waters(side=3), strict=True) for s in pair]
+    assert "structures of different atoms alternate (24 stretches" in failing(saved(tmp_path, structures), block=4)
+
+
+def failing(path: Path, **options: Any) -> str:
+    with pytest.raises(PriorbenchError) as refusal:
+        load(path, **options)
+    return str(refusal.value)
+
+
 def test_a_named_key_is_taken_instead(tmp_path: Path) -> None:
     structures = waters()
     for structure in structures:
@@ -238,7 +359,28 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
         "structure 1: atom 80 has 1 columns",
     ),
     "empty": (text(lambda t: ""), "holds no structure"),
-    "not text": (lambda folder: (folder / "own.xyz").write_bytes(b"\x80\x04\x95\xff"), "is not a text file"),
+    "cut in the last number": (text(lambda t: t.rstrip()[:-3]), "structure 3: atom 80 ends within a number"),
+    "a blank line": (text(lambda t: t + "\n" + t), "structure 4: comes after a blank line, where reading ends"),
+    "a byte order mark": (text(lambda t: "\ufeff" + t), "structure 0: the file starts with a byte order mark"),
+    "numbers of another language": (
+        text(lambda t: re.sub(r" energy=\S+", " energy=-1.6D+01", t)),
+        "structure 0: its energy cannot be read as energy: '-1.6D+01'",
+    ),
+    "energies that are placeholders": (
+        lambda folder: saved(folder, [s for s in waters() if s.calc.results.update(energy=-5.0) is None]) and None,
+        "all 12 structures of its composition have the same energy",
+    ),
+    "fractional coordinates": (
+        lambda folder: (
+            saved(folder, [s for s in waters() if s.set_positions(s.get_scaled_positions()) is None]) and None
+        ),
+        "positions seem to be fractional or in nm",
+    ),
+    "an atom far away": (
+        spoil(lambda s: (s.set_pbc(False), s.set_cell(None), s.positions.__setitem__(3, [4000.0, 4000.0, 0]))),
+        "structure 3: atoms lie more than 1000 Å apart along a non-periodic direction",
+    ),
+    "not text": (lambda folder: (folder / "own.xyz").write_bytes(b"\x80\x04\x95\xff"), "is not UTF-8 text"),
 }
 
 

@@ -1,15 +1,19 @@
 """From what a source read of one file to the flat arrays of :class:`~priorbench.frames.Frames`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from priorbench.datasets.plausibility import Survey, check_block, check_overlap, check_units, survey
+from priorbench.datasets.distances import by_value
+from priorbench.datasets.plausibility import Survey, check_block, check_density, check_overlap, check_units, survey
 from priorbench.frames import NEITHER, Frames, items_of
 from priorbench.molecules import intact_molecules
+
+FAR = 8  # cells
+FAR_AWAY = 100.0  # Å
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,8 @@ def assemble(blocks: Sequence[Block], metadata: dict[str, Any], plausible: bool 
     What cannot be trained on is refused with file, structure and reason; so are units that are not Å, eV and eV/Å as
     far as physical ranges tell, unless ``plausible`` is false.
     """
-    for block in blocks:
-        check_block(block)
-    surveys = [survey(block) for block in blocks]
-    for block, found in zip(blocks, surveys, strict=True):
-        if plausible:
-            check_units(block, found)
-        check_overlap(block, found)
+    surveys = [check(block, plausible) for block in blocks]
+    blocks = [tidied(block) for block in blocks]
     starts = np.concatenate([[0], np.cumsum([int(b.groups.max(initial=-1)) + 1 for b in blocks])])
     sizes = np.concatenate([np.diff(b.offsets) for b in blocks])
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -94,6 +93,53 @@ def assemble(blocks: Sequence[Block], metadata: dict[str, Any], plausible: bool 
         bond_offsets=np.concatenate([[0], np.cumsum(bond_counts)]).astype(np.int64),
         metadata={**metadata, "shortest_distances_A": _shortest(surveys)},
     )
+
+
+def check(block: Block, plausible: bool = True) -> Survey:
+    """Refuse a ``block`` that cannot be trained on, and unless ``plausible`` is false one in other units."""
+    check_block(block)
+    if plausible:
+        check_density(block)
+    found = survey(block)
+    if plausible:
+        check_units(block, found)
+    check_overlap(block, found)
+    return found
+
+
+def tidied(block: Block) -> Block:
+    """The same structures with coordinates that single precision can hold, in cells whose nearest images are near.
+
+    Only what needs it is changed: a skewed cell is replaced by a reduced one of the same lattice, atoms that have
+    drifted ``FAR`` cells away are wrapped, and a molecule ``FAR_AWAY`` from the origin is moved there.
+    """
+    from ase.geometry.minkowski_reduction import is_minkowski_reduced, minkowski_reduce
+
+    owner = np.repeat(np.arange(len(block.energies)), np.diff(block.offsets))
+    cells, positions = block.cells.copy(), block.positions.copy()
+    keys = np.concatenate([cells.reshape(-1, 9), block.pbc], axis=1)
+    for structure, members in _distinct(keys[block.pbc.any(axis=1)], np.flatnonzero(block.pbc.any(axis=1))):
+        # Directions without a vector get one, for the reduction leaves them alone.
+        whole = np.where((np.abs(cells[structure]).sum(axis=1) > 0)[:, None], cells[structure], np.eye(3))
+        if abs(np.linalg.det(whole)) > 1e-6 and not is_minkowski_reduced(whole, block.pbc[structure]):
+            reduced = minkowski_reduce(whole, block.pbc[structure])[0]
+            cells[members] = np.where(block.pbc[structure][:, None], reduced, cells[structure])
+    safe = np.where(block.pbc[:, :, None], cells, np.eye(3))
+    whole_cells = np.floor(np.einsum("ak,akc->ac", positions, np.linalg.inv(safe)[owner])) * block.pbc[owner]
+    far = np.bincount(owner[(np.abs(whole_cells) > FAR).any(axis=1)], minlength=len(cells)) > 0
+    atoms = np.flatnonzero(far[owner])
+    positions[atoms] -= np.einsum("ak,akc->ac", whole_cells[atoms], safe[owner[atoms]])
+    for s in np.flatnonzero(~block.pbc.any(axis=1)):
+        own = slice(int(block.offsets[s]), int(block.offsets[s + 1]))
+        if np.abs(positions[own]).max() > FAR_AWAY:
+            positions[own] -= positions[own].mean(axis=0)
+    return replace(block, cells=cells, positions=positions)
+
+
+def _distinct(keys: NDArray[Any], places: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """The first of each set of equal rows of ``keys`` (n, k), and all of them, as ``places`` (n,)."""
+    which = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+    return [(int(places[members[0]]), places[members]) for members in by_value(which)]
 
 
 def take(frames: Frames, structures: NDArray[np.int64]) -> Frames:

@@ -4,10 +4,8 @@ Atoms may be in any order and wrapped or not, the cell of any shape, periodic in
 sizes may be mixed.  The one part holds what was read in Å, eV and eV/Å.
 """
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from pydantic import Field, model_validator
 
 from priorbench.config import Strict
 from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.extxyz_file import labels, read_structures, refuse
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.io import sha256_file
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
     from priorbench.datasets.blocks import Block
 
-ENERGIES = ("energy", "free_energy", "energies", "Energy", "total_energy", "REF_energy", "dft_energy")
-FORCES = ("forces", "force", "Forces", "REF_forces", "dft_forces")
 FLAT = ("positions", "forces", "energies", "cells", "pbc", "atomic_numbers", "offsets", "keys")
 SUFFIXES = (".xyz", ".extxyz")
 LengthUnit = Literal["Å", "Bohr", "nm"]
@@ -40,7 +37,9 @@ class ExtXYZOptions(Strict):
         None, pattern="^[0-9a-f]{64}$", description="hash that the file must have; null: not checked"
     )
     energy_key: str | None = Field(
-        None, description="name of the energy; null: the first of ASE's and other usual names that all structures have"
+        None,
+        description="name of the energy; null: the first of ASE's and other usual names that all structures have; "
+        "several kinds of labels in one file are refused until one is named",
     )
     forces_key: str | None = Field(None, description="name of the forces; null: likewise")
     length_unit: LengthUnit = Field("Å", description="unit of positions and cells")
@@ -52,6 +51,12 @@ class ExtXYZOptions(Strict):
         None,
         description="consecutive structures are one trajectory, cut into groups of so many; auto: longer than the "
         "force autocorrelation time; null: groups by group_key, or near-duplicates are one group",
+    )
+    distance: float = Field(
+        0.02,
+        ge=0,
+        description="Å, root mean square over all atoms: structures nearer than this are near-duplicates, one group "
+        "where neither group_key nor block is given, and too near for two sides of a split",
     )
     check_units: bool = Field(True, description="refuse what physical ranges tell is in other units")
     description: str = Field("your own structures", description="for the data card")
@@ -84,18 +89,26 @@ class ExtXYZ:
         return [Path(self.options.path)]
 
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
-        """Read the file and write its structures, in Å, eV and eV/Å, to ``output``."""
+        """Read the file, refuse what cannot be trained on, and write the rest, in Å, eV and eV/Å, to ``output``."""
+        from priorbench.datasets.blocks import check
+
         path = Path(self.options.path)
         sha256 = self._verified(path)
-        write_npz(output, **self._arrays(path), sha256=np.array(sha256))
+        arrays = self._arrays(path)
+        check(self._block(arrays), self.options.check_units)
+        write_npz(output, **arrays, sha256=np.array(sha256))
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames in the order of the file, with groups as the options say."""
-        from priorbench.datasets.blocks import assemble
+        from dataclasses import replace
+
+        from priorbench.datasets.blocks import assemble, check
 
         arrays = read_npz(parts["structures"], (*FLAT, "names", "sha256"))
         block = self._block(arrays)
-        return assemble([block], self._metadata(arrays), plausible=self.options.check_units)
+        check(block, self.options.check_units)  # groups are sought among sound structures only
+        grouped = replace(block, groups=self._groups(block, arrays["keys"]))
+        return assemble([grouped], self._metadata(arrays), plausible=self.options.check_units)
 
     def _verified(self, path: Path) -> str:
         if not path.is_file():
@@ -110,48 +123,47 @@ class ExtXYZ:
         return found
 
     def _arrays(self, path: Path) -> dict[str, NDArray[Any]]:
-        structures = list(read_structures(path))
-        if not structures:
-            raise PriorbenchError(f"{path}: holds no structure")
-        energy = _common_name(path, structures, "energy", self.options.energy_key, ENERGIES, _energy)
-        forces = _common_name(path, structures, "forces", self.options.forces_key, FORCES, _forces)
+        structures = read_structures(path)
+        keys = (self.options.energy_key, self.options.forces_key)
+        (energy, energies), (force, forces) = labels(path, structures, *keys)
         length, unit = _factors(self.options.length_unit, self.options.energy_unit)
         return {
             "positions": np.concatenate([s.positions for s in structures]) * length,
-            "forces": np.concatenate([_forces(s, forces) for s in structures]) * (unit / length),
-            "energies": np.array([_energy(s, energy) for s in structures], np.float64) * unit,
+            "forces": forces * (unit / length),
+            "energies": energies * unit,
             "cells": np.stack([s.cell.array for s in structures]) * length,
             "pbc": np.stack([s.pbc for s in structures]),
             "atomic_numbers": np.concatenate([s.numbers for s in structures]).astype(np.int16),
             "offsets": np.concatenate([[0], np.cumsum([len(s) for s in structures])]).astype(np.int64),
             "keys": np.array([self._key(path, i, s) for i, s in enumerate(structures)]),
-            "names": np.array([energy, forces]),
+            "names": np.array([energy, force]),
         }
 
     def _key(self, path: Path, index: int, structure: "Atoms") -> str:
         key = self.options.group_key
         if key is not None and key not in structure.info:
-            _refuse(path, index, f"it has no key {key!r}; correct group_key, its keys are {sorted(structure.info)}")
+            refuse(path, index, f"it has no key {key!r}; correct group_key, its keys are {sorted(structure.info)}")
         return "" if key is None else str(structure.info[key])
 
     def _block(self, arrays: dict[str, NDArray[Any]]) -> "Block":
-        from dataclasses import replace
-
+        """The structures, each a group of its own."""
         from priorbench.datasets.blocks import Block
-        from priorbench.datasets.groups import near_duplicates, time_blocks
-        from priorbench.datasets.plausibility import check_block
 
         flat: dict[str, Any] = {name: arrays[name] for name in FLAT if name != "keys"}
-        block = Block(**flat, groups=np.arange(len(arrays["energies"]), dtype=np.int32), where=self.options.path)
-        check_block(block)  # groups are sought among sound structures only
+        return Block(**flat, groups=np.arange(len(arrays["energies"]), dtype=np.int32), where=self.options.path)
+
+    def _groups(self, block: "Block", keys: NDArray[Any]) -> NDArray[np.int32]:
+        """Groups as the options say, those made one that hold the same structure."""
+        from priorbench.datasets.groups import Nearness, near_duplicates, time_blocks, with_repeats
+
         if self.options.group_key is not None:
-            groups = np.unique(arrays["keys"], return_inverse=True)[1].astype(np.int32)
+            groups = np.unique(keys, return_inverse=True)[1].astype(np.int32)
         elif self.options.block is not None:
             length = None if self.options.block == "auto" else self.options.block
             groups = time_blocks(block.forces, block.offsets, block.atomic_numbers, length)
         else:
-            groups = near_duplicates(block)
-        return replace(block, groups=groups)
+            groups = near_duplicates(block, Nearness(self.options.distance))
+        return with_repeats(groups, block.energies, block.forces, block.atomic_numbers, block.offsets)
 
     def _metadata(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
         options = self.options
@@ -161,102 +173,12 @@ class ExtXYZ:
             "description": options.description,
             "licence": options.licence,
             "citation": options.citation,
+            "nearness": {"distance": options.distance},
             "units": {"in": f"{length}, {energy}, {energy}/{length}", "out": "Å, eV, eV/Å"},
             "subsystems": ["all"],
             "labels": {"energy": str(arrays["names"][0]), "forces": str(arrays["names"][1])},
             "sha256": {Path(options.path).name: str(arrays["sha256"])},
         }
-
-
-def read_structures(path: Path) -> Iterator["Atoms"]:
-    """Every structure of an extended XYZ file; one that cannot be read or is cut short is refused by its number."""
-    from ase.io import iread
-
-    _check_lines(path)
-    index = 0
-    try:
-        for structure in iread(path, index=":", format="extxyz"):
-            del structure.constraints  # fixed atoms keep their forces
-            yield structure
-            index += 1
-    except PriorbenchError:
-        raise
-    except Exception as error:  # ASE raises whatever its parser meets
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        _refuse(path, index, f"cannot be read as extended XYZ ({reason}); the file is damaged or cut short")
-
-
-def _check_lines(path: Path) -> None:
-    """Refuse a file whose counts and lines do not fit: ASE takes the end of the file for the end of a structure."""
-    from ase.data import atomic_numbers
-
-    index = 0
-    try:
-        with path.open(encoding="utf-8") as lines:
-            while line := lines.readline():
-                if not line.strip():
-                    continue
-                if not re.fullmatch(r"\s*\d+\s*", line) or int(line) == 0:
-                    _refuse(path, index, f"a number of atoms was expected, found {line.strip()[:40]!r}; it is damaged")
-                comment, count, width = lines.readline(), int(line), 0
-                species = _species_column(comment)
-                for atom in range(count):
-                    row = lines.readline()
-                    words = row.split()
-                    if not words or not (row.endswith("\n") or atom == count - 1):
-                        _refuse(path, index, f"ends after {atom} of {count} atoms; the file is cut short")
-                    width = width or len(words)
-                    if len(words) != width:
-                        _refuse(path, index, f"atom {atom} has {len(words)} columns, others {width}; it is damaged")
-                    symbol = words[species] if species is not None and species < len(words) else None
-                    if symbol is not None and not symbol.isdigit() and atomic_numbers.get(symbol, 0) == 0:
-                        _refuse(path, index, f"{symbol[:40]!r} is no element of the periodic table")
-                index += 1
-    except UnicodeDecodeError:
-        raise PriorbenchError(f"{path}: is not a text file; convert it to extended XYZ first") from None
-
-
-def _species_column(comment: str) -> int | None:
-    """Column of the species by the Properties of a comment line; the first where it has none."""
-    found = re.search(r'Properties\s*=\s*"?([^"\s]+)', comment, re.IGNORECASE)
-    if found is None:
-        return 0
-    words, column = found.group(1).split(":"), 0
-    for name, _, width in zip(words[::3], words[1::3], words[2::3], strict=False):
-        if name.lower() == "species":
-            return column
-        column += int(width) if width.isdigit() else 1
-    return None
-
-
-def _common_name(
-    path: Path, structures: list["Atoms"], what: str, given: str | None, usual: tuple[str, ...], read: Any
-) -> str:
-    """The first name under which every structure has the quantity."""
-    names = (given,) if given else usual
-    have = {name: [read(s, name) is not None for s in structures] for name in names}
-    for name, there in have.items():
-        if all(there):
-            return name
-    best = max(names, key=lambda name: sum(have[name]))
-    advice = f"add it or give its name in {what}_key"
-    _refuse(path, have[best].index(False), f"it has no {what} (looked for {', '.join(names)}); {advice}")
-
-
-def _energy(structure: "Atoms", name: str) -> float | None:
-    results = structure.calc.results if structure.calc is not None else {}
-    value = results.get(name, structure.info.get(name))
-    if value is None and name in structure.arrays and structure.arrays[name].ndim == 1:
-        value = structure.arrays[name]
-    if name == "energies" and value is not None:
-        value = np.sum(value)
-    return float(value) if isinstance(value, int | float | np.number) and not isinstance(value, bool) else None
-
-
-def _forces(structure: "Atoms", name: str) -> NDArray[np.float64] | None:
-    results = structure.calc.results if structure.calc is not None else {}
-    value = results.get(name, structure.arrays.get(name))
-    return None if value is None or np.shape(value) != (len(structure), 3) else np.asarray(value, np.float64)
 
 
 def _factors(length: LengthUnit, energy: EnergyUnit) -> tuple[float, float]:
@@ -271,7 +193,3 @@ def _factors(length: LengthUnit, energy: EnergyUnit) -> tuple[float, float]:
         "kJ/mol": units.kJ / units.mol,
     }
     return lengths[length], energies[energy]
-
-
-def _refuse(path: Path, index: int, reason: str) -> NoReturn:
-    raise PriorbenchError(f"{path}: structure {index}: {reason}")

@@ -156,7 +156,13 @@ def time_blocks(
     if length is not None and length < 1:
         raise PriorbenchError(f"blocks of {length} structures: a block needs at least one; give a longer length")
     blocks, first = np.zeros(len(offsets) - 1, np.int32), 0
-    for start, end in _trajectories(offsets, atomic_numbers):
+    trajectories = _trajectories(offsets, atomic_numbers)
+    if len(trajectories) > 1 and np.median([end - start for start, end in trajectories]) < (length or 2):
+        raise PriorbenchError(
+            f"structures of different atoms alternate ({len(trajectories)} stretches of equal ones), so that no "
+            "trajectory can be cut into blocks; sort them, or give group_key"
+        )
+    for start, end in trajectories:
         whole = forces[offsets[start] : offsets[end]].reshape(end - start, -1, 3)
         size = length or int(np.ceil(2 * autocorrelation_time(whole)))
         last = max(1, (end - start) // size) - 1

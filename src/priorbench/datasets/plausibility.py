@@ -3,20 +3,25 @@
 Units are judged by physical ranges that all condensed matter and molecules near their equilibrium keep:
 
 - Most atoms have their nearest neighbour at 0.5 to 1.5 times the sum of the covalent radii.  In nm the ratio is 0.1,
-  in Bohr 1.9 times what it should be (noble gases, which have no bonds, are left out).
+  in Bohr 1.9 times what it should be.  Noble gases and lone atoms, which have no bonds, are left out, and nothing is
+  said of pure hydrogen.  No matter has more than ``DENSEST`` atoms in a cubic ångström; in nm there are a thousand
+  times as many.
 - Force components spread by 0.05 to 10 eV/Å.  Hartree/Bohr are 51 times smaller, kcal/mol/Å 23 times larger.
 - No electronic energy lies far below that of the all-electron atoms, about −20.9 Z^(7/3) eV each (Thomas and Fermi,
   0.7687 Hartree with the leading correction); in kcal/mol or kJ/mol it does.
 - The energies of one composition spread, per √atoms, by more than 0.02 Å times the spread of the forces; in Hartree,
-  27 times smaller, they do not.  (Thermal water has 0.05 Å, mixed phases 0.2 to 0.8 Å.)
+  27 times smaller, they do not.  (Thermal water has 0.05 Å, mixed phases 0.2 to 0.8 Å.)  For oscillators it is 0.87
+  times the distance between structures, so where these are less than 0.1 Å apart, less is asked for in proportion.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from priorbench.datasets.groups import typical_distance
 from priorbench.errors import PriorbenchError
 from priorbench.frames import volume_of_periodic
 from priorbench.molecules import bonded, covalent_radii
@@ -32,7 +37,13 @@ FORCE_SPREAD = (0.05, 10.0)  # eV/Å
 LEAST_SPREAD_RATIO = 0.02  # Å
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 FEWEST = 10  # structures from which a spread is judged
+SPREAD_OUT = 0.1  # Å, typical distance of structures from which that ratio is asked for in full
+SAMPLED = 30  # structures between which that distance is measured
+NANOMETRE = (0.03, 0.25)  # of the sum of the covalent radii, median over the atoms: nm taken for Å
+DENSEST = 2.0  # atoms in a cubic Å
+LARGEST = 1000.0  # Å, extent along directions that are not periodic
 OUTSIDE = 1e-6  # of a cell vector
+ADVICE = "convert them or declare the units (length_unit, energy_unit), or set check_units: false if they are right"
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,8 @@ def survey(block: "Block") -> Survey:
         own = np.full(len(numbers), np.inf)
         np.minimum.at(own, pairs.first, ratios)
         np.minimum.at(own, pairs.second, ratios)
-        nearest.append(own[~np.isin(numbers, NOBLE_GASES)])
+        if len(numbers) > 1 or block.pbc[s].any():
+            nearest.append(own[~np.isin(numbers, NOBLE_GASES)])
         a, b = kinds[numbers[pairs.first]], kinds[numbers[pairs.second]]
         np.minimum.at(shortest, np.minimum(a, b) * len(elements) + np.maximum(a, b), pairs.lengths)
     ratios = np.concatenate([*nearest, np.zeros(0)])
@@ -107,6 +119,7 @@ def check_block(block: "Block") -> None:
     def of_atoms(bad: Any) -> NDArray[np.bool_]:
         return np.bincount(owner[bad], minlength=structures) > 0
 
+    mend = "mend or remove the structure"
     checks = [
         ("its energy is missing or not finite", ~np.isfinite(block.energies)),
         ("a cell vector is not finite", ~np.isfinite(block.cells).all(axis=(1, 2))),
@@ -118,46 +131,82 @@ def check_block(block: "Block") -> None:
         ),
     ]
     for reason, bad in checks:
-        _refuse_first(block, bad, reason)
+        _refuse_first(block, bad, f"{reason}; {mend}")
     flat = block.pbc.any(axis=1) & (volume_of_periodic(block.cells, block.pbc) < 1e-6)
-    _refuse_first(block, flat, "its periodic cell has zero volume")
+    _refuse_first(block, flat, f"its periodic cell has zero volume; {mend}, or correct its pbc")
+    outside = of_atoms(_outside(block, owner))
     _refuse_first(
-        block, of_atoms(_outside(block, owner)), "an atom lies outside the cell along a non-periodic direction"
+        block,
+        outside,
+        "an atom lies outside the cell along a non-periodic direction; correct the cell or the pbc, or leave the cell "
+        "vector out",
     )
+    wide = _extents(block, owner) > LARGEST
+    _refuse_first(
+        block,
+        wide,
+        f"atoms lie more than {LARGEST:g} Å apart along a non-periodic direction; {mend}, or correct its pbc",
+    )
+
+
+def check_density(block: "Block") -> None:
+    """Refuse a block in nm before neighbours are sought, of which there would be a thousand times too many."""
+    whole = block.pbc.all(axis=1)
+    if not whole.any():
+        return
+    density = np.diff(block.offsets)[whole] / volume_of_periodic(block.cells[whole], block.pbc[whole])
+    if np.median(density) > DENSEST:
+        _refuse(
+            block,
+            int(np.flatnonzero(whole)[density.argmax()]),
+            f"it has {density.max():.0f} atoms in a cubic Å: positions seem to be in nm, not Å; {ADVICE}",
+        )
 
 
 def check_overlap(block: "Block", found: Survey) -> None:
     """Refuse the first structure in which two atoms lie on each other."""
     bad = found.closest < CLOSEST
     if bad.any():
-        _refuse(block, int(bad.argmax()), f"{found.closest_pair[int(bad.argmax())]} and overlap")
+        at = int(bad.argmax())
+        _refuse(block, at, f"{found.closest_pair[at]} and overlap; remove the structure or correct its cell")
 
 
 def check_units(block: "Block", found: Survey) -> None:
     """Refuse a block whose lengths, forces or energies lie outside the ranges of the module's docstring."""
-    advice = "convert them, or declare the units where the source has that option"
-    if found.nearest < NEAREST[0]:
+    if NANOMETRE[0] < found.nearest < NANOMETRE[1]:
+        at = int(found.closest.argmin())
+        fractional = bool(((block.positions >= -0.01) & (block.positions <= 1.01)).all())
+        suspect = "fractional or in nm" if fractional else "in nm"
         _refuse(
             block,
-            int(found.closest.argmin()),
-            f"{found.closest_pair[int(found.closest.argmin())]}, as in most of the file: positions seem to be in nm, "
-            f"not Å; {advice}",
+            at,
+            f"{found.closest_pair[at]}, as in most of the file: positions seem to be {suspect}, not Å; {ADVICE}",
         )
-    if found.nearest > NEAREST[1]:
+    if found.nearest > NEAREST[1] and (block.atomic_numbers > 1).any():
         _refuse(
-            block, 0, f"most atoms have no neighbour at a bond's length: positions seem to be in Bohr, not Å; {advice}"
+            block, 0, f"most atoms have no neighbour at a bond's length: positions seem to be in Bohr, not Å; {ADVICE}"
         )
+    check_overlap(block, found)
     spread = float(block.forces.std())
-    if len(block.forces) >= FEWEST and not FORCE_SPREAD[0] <= spread <= FORCE_SPREAD[1]:
+    if len(block.forces) >= FEWEST and not _is_plausible(block, spread):
         suspect = "Hartree/Bohr" if spread < FORCE_SPREAD[0] else "kcal/mol/Å or kJ/mol/Å"
         at = int(np.searchsorted(block.offsets, np.abs(block.forces).max(axis=1).argmax(), side="right")) - 1
         _refuse(
-            block, at, f"forces spread by {spread:.3g} over the file: they seem to be in {suspect}, not eV/Å; {advice}"
+            block,
+            at,
+            f"forces spread by {spread:.3g} over the file: they seem to be in {suspect}, not eV/Å (or the structures "
+            f"are all relaxed); {ADVICE}",
         )
-    _check_energies(block, spread, advice)
+    _check_energies(block, spread)
 
 
-def _check_energies(block: "Block", spread: float, advice: str) -> None:
+def _is_plausible(block: "Block", spread: float) -> bool:
+    """Whether forces have a spread that eV/Å may have; none by symmetry and those of noble gases may be small."""
+    small = spread == 0 or bool(np.isin(block.atomic_numbers, NOBLE_GASES).all())
+    return spread <= FORCE_SPREAD[1] and (small or spread >= FORCE_SPREAD[0])
+
+
+def _check_energies(block: "Block", spread: float) -> None:
     all_electron = np.add.reduceat(-20.9 * block.atomic_numbers.astype(float) ** (7 / 3), block.offsets[:-1])
     low = block.energies < 1.5 * all_electron - 50.0 * np.diff(block.offsets)
     if low.any():
@@ -166,32 +215,48 @@ def _check_energies(block: "Block", spread: float, advice: str) -> None:
             block,
             at,
             f"its energy {block.energies[at]:.6g} is below that of all electrons: energies seem to be in kcal/mol or "
-            f"kJ/mol, not eV; {advice}",
+            f"kJ/mol, not eV; {ADVICE}",
         )
-    ratio = _spread_ratio(block, spread)
-    if ratio is not None and ratio < LEAST_SPREAD_RATIO:
+    same = _commonest(block)
+    if len(same) < FEWEST or spread == 0:
+        return
+    ratio = float(block.energies[same].std() / np.sqrt(np.diff(block.offsets)[same[0]]) / spread)
+    if ratio < 1e-9:
         _refuse(
             block,
-            0,
-            f"energies of one composition spread {LEAST_SPREAD_RATIO / ratio:.1f} times less than forces of "
-            f"{spread:.3g} eV/Å allow: they seem to be in Hartree, not eV; {advice}",
+            int(same[0]),
+            f"all {len(same)} structures of its composition have the same energy, though their forces differ: is it a "
+            f"placeholder? give the energies; {ADVICE}",
+        )
+    apart = typical_distance(block, same[np.unique(np.linspace(0, len(same) - 1, SAMPLED).astype(int))])
+    least = LEAST_SPREAD_RATIO * min(1.0, apart / SPREAD_OUT)
+    if ratio < least:
+        _refuse(
+            block,
+            int(same[0]),
+            f"energies of one composition spread {least / ratio:.1f} times less than forces of {spread:.3g} eV/Å "
+            f"allow: they seem to be in Hartree, not eV; {ADVICE}",
         )
 
 
-def _spread_ratio(block: "Block", force_spread: float) -> float | None:
-    """Spread of the energies of the commonest composition per √atoms over that of the forces, Å."""
+def _commonest(block: "Block") -> NDArray[np.int64]:
+    """The structures of the commonest composition."""
+    known: dict[bytes, int] = {}
     composition = np.array(
-        [
-            hash(np.sort(block.atomic_numbers[a:b]).tobytes())
-            for a, b in zip(block.offsets, block.offsets[1:], strict=False)
-        ]
+        [known.setdefault(np.sort(block.atomic_numbers[a:b]).tobytes(), len(known)) for a, b in pairwise(block.offsets)]
     )
-    values, counts = np.unique(composition, return_counts=True)
-    same = composition == values[counts.argmax()]
-    if same.sum() < FEWEST or force_spread == 0:
-        return None
-    atoms = np.diff(block.offsets)[same][0]
-    return float(block.energies[same].std() / np.sqrt(atoms) / force_spread)
+    return np.flatnonzero(composition == np.bincount(composition).argmax())
+
+
+def _extents(block: "Block", owner: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Largest extent of each structure across its periodic directions, (S,) Å."""
+    if block.pbc.all():
+        return np.zeros(len(block.energies))
+    periodic = np.where(block.pbc[:, :, None], block.cells, 0.0)
+    across = np.eye(3) - np.linalg.pinv(periodic) @ periodic
+    apart = np.einsum("ak,akc->ac", block.positions, across[owner])
+    low, high = (f.reduceat(apart, block.offsets[:-1], axis=0) for f in (np.minimum, np.maximum))
+    return np.asarray((high - low).max(axis=1))
 
 
 def _outside(block: "Block", owner: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -191,10 +191,14 @@ def _neighbourhoods(batch: Batch, sites: Tensor, removed: Tensor, hidden: Tensor
 
 
 def _nearest_of_each(atoms: Tensor, offsets: Tensor, count: int) -> Tensor:
-    """Which of the ``offsets`` (M, 3) are the shortest of their atom, (M,) bool."""
+    """Which of the ``offsets`` (M, 3) are the shortest of their atom, of equal ones the first, (M,) bool."""
     lengths = offsets.square().sum(1)
     shortest = torch.full((count,), torch.inf, dtype=lengths.dtype, device=lengths.device)
-    return lengths == shortest.scatter_reduce(0, atoms, lengths, "amin")[atoms]
+    ties = (lengths == shortest.scatter_reduce(0, atoms, lengths, "amin")[atoms]).nonzero().squeeze(1)
+    first = torch.full((count,), len(atoms), device=atoms.device).scatter_reduce(0, atoms[ties], ties, "amin")
+    nearest = torch.zeros(len(atoms), dtype=torch.bool, device=atoms.device)
+    nearest[ties] = first[atoms[ties]] == ties
+    return nearest
 
 
 def _all_water(store: Store) -> bool:
