@@ -17,7 +17,14 @@ from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.registry import DATASETS, load
 
-TINY: dict[str, Any] = {"molecules": 6, "trajectories": 1, "frames": 2, "interval_steps": 5, "equilibration_ps": 0.2}
+TINY: dict[str, Any] = {
+    "molecules": 6,
+    "trajectories": 1,
+    "frames": 2,
+    "interval_steps": 5,
+    "equilibration_ps": 0.2,
+    "smoke": True,
+}
 LEAST: dict[str, dict[str, Any]] = {"extxyz": {"path": "structures.xyz"}}  # options without a default
 SPEC = {"name": "water", "source": "tip3p", "options": TINY}
 

@@ -11,8 +11,11 @@ from priorbench.datasets.archive import write_npz
 from priorbench.datasets.tip3p import TIP3POptions
 from priorbench.datasets.tip3p_checks import (
     EV,
+    RECORDED,
     check_drift,
     check_structure,
+    check_temperature,
+    check_together,
     energy_drift,
     first_peak,
     radial_distribution,
@@ -45,15 +48,58 @@ def correlated(random: np.random.Generator, frames: int, time: float, spread: fl
     return values[200:] * spread
 
 
+def run(random: np.random.Generator, options: TIP3POptions, before: float = 0.0, off: float = 0.0) -> dict[str, Any]:
+    """Series of a run in equilibrium; ``before`` eV higher in energy while equilibrating, ``off`` K too warm."""
+    step = options.interval_steps * options.timestep * 1e-3
+    spread, kelvin = 0.060 * np.sqrt(options.molecules) / EV, 300 * np.sqrt(2 / 6 / options.molecules)
+    early = round(options.equilibration_ps / RECORDED)
+    both = correlated(random, early + options.frames, 1.0 / step, spread)  # independent after two picoseconds
+    warm = 300 + off + correlated(random, early + options.frames, 0.35 / step, kelvin)
+    return {
+        "energies": -1e4 + both[early:],
+        "equilibration_energies": -1e4 + before / EV + both[:early],
+        "temperatures": warm[early:],
+        "equilibration_temperatures": warm[:early],
+    }
+
+
 def test_equilibrium_passes_and_a_drift_is_refused() -> None:
     random = np.random.default_rng(0)
-    spread = 0.060 * np.sqrt(258) / EV  # kJ/mol
     for _ in range(30):
-        series = -1e4 + correlated(random, 1000, 10.0, spread)
-        check_drift(0, series, LONG)
-        drifting = series + np.linspace(0, 4 * spread, 1000)
-        with pytest.raises(PriorbenchError, match=r"trajectory3: the potential energy drifts by \+.* raise equil"):
-            check_drift(3, drifting, LONG)
+        arrays = run(random, LONG)
+        check_drift(0, arrays, LONG)
+        drifting = arrays["energies"] + np.linspace(0, 4 * 0.060 * np.sqrt(258) / EV, 1000)
+        with pytest.raises(PriorbenchError, match=r"trajectory3: .* drifts by \+.* between its halves.* raise equil"):
+            check_drift(3, {**arrays, "energies": drifting}, LONG)
+        falling = {**arrays, "equilibration_energies": arrays["equilibration_energies"] + 8 / EV}
+        with pytest.raises(PriorbenchError, match=r"drifts by -\d.* from the second half of the equilibration"):
+            check_drift(3, falling, LONG)
+
+
+def test_the_temperature_must_be_a_number_near_the_thermostats() -> None:
+    random, options = np.random.default_rng(1), TIP3POptions()
+    for _ in range(30):
+        check_temperature(0, run(random, options), options)
+    for off in (-45.0, 45.0, np.nan):
+        with pytest.raises(PriorbenchError, match="mean temperature"):
+            check_temperature(0, run(random, options, off=off), options)
+
+
+def test_trajectories_together_tell_what_none_tells_alone() -> None:
+    # Ten short trajectories that had not settled passed one by one.
+    random = np.random.default_rng(2)
+    options = TIP3POptions(molecules=64, frames=10, interval_steps=100)
+    for _ in range(30):
+        check_together([run(random, options) for _ in range(10)], options)
+    unsettled = [run(random, options, before=0.014 * 64) for _ in range(10)]
+    for index, arrays in enumerate(unsettled):
+        check_drift(index, arrays, options)
+    with pytest.raises(PriorbenchError, match=r"all trajectories still moved by -0\.\d+ eV"):
+        check_together(unsettled, options)
+    warm = [run(random, options, off=15.0) for _ in range(10)]
+    with pytest.raises(PriorbenchError, match=r"mean temperature of all trajectories, 31\d"):
+        check_together(warm, options)
+    check_together(warm, options.model_copy(update={"smoke": True}))
 
 
 def test_one_frame_has_no_drift_and_flexible_water_a_wider_tolerance() -> None:
@@ -83,11 +129,15 @@ def test_the_checks_are_summed_up_and_drawn(tmp_path: Path) -> None:
             "energies": random.normal(-1000, 10, 6),
             "box": np.array(parsed.box * 0.1),
             "temperatures": random.normal(300, 20, 6),
+            "equilibration_energies": random.normal(-1000, 10, 100),
+            "equilibration_temperatures": random.normal(300, 20, 100),
         }
         write_npz(tmp_path / f"{part}.npz", **arrays)
         numbers = summary(arrays, parsed)
         assert numbers["force_std_eV_per_A"] == pytest.approx(0.62, abs=0.05)
-        assert numbers["temperature_K"] == pytest.approx(arrays["temperatures"].mean())
+        late = arrays["equilibration_temperatures"][50:].mean()
+        assert numbers["temperature_K"] == pytest.approx((late * 10 + arrays["temperatures"].mean() * 0.6) / 10.6)
+        assert not numbers["structure_checked"]
         assert all(np.isfinite(value) for value in numbers.values())
     spec = '{"name": "water", "source": "tip3p", "options": {"molecules": 27, "trajectories": 2, "frames": 6}}'
     files = [str(tmp_path / f"trajectory{i}.npz") for i in range(2)]

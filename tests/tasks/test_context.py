@@ -36,7 +36,7 @@ RATES = {"gns": 1e-3}
 def water(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Frames]:
     """Two short trajectories of rigid TIP3P water, from the generator that the benchmark uses."""
     folder = tmp_path_factory.mktemp("water")
-    options = {"trajectories": 2, "frames": 12, "interval_steps": 100, "equilibration_ps": 6.0}
+    options = {"trajectories": 2, "frames": 12, "interval_steps": 100, "equilibration_ps": 6.0, "smoke": True}
     spec = json.dumps({"name": "water", "source": "tip3p", "options": options})
     parts = [str(folder / f"trajectory{i}.npz") for i in range(2)]
     for i, part in enumerate(parts):

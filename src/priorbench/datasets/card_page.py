@@ -15,6 +15,7 @@ def page(card: Mapping[str, Any]) -> str:
         f"{_sentence(card['description'])}",
         _table(("", ""), _provenance(card)),
         "![Forces, energies and pair distances by side of the split](card.png)",
+        *_options(card),
         "## Content",
         _table(("", ""), _content(card)),
         *_subsystems(card),
@@ -55,10 +56,16 @@ def _content(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         low, high = card["density_g_per_cm3"]
         yield "density", f"{low:.3f} g/cm³" if high - low < 5e-4 else f"{low:.3f} to {high:.3f} g/cm³"
     yield "force components", f"standard deviation {card['force_std_eV_per_A']:.3f} eV/Å"
-    yield "largest net force", f"{card['largest_net_force_eV_per_A']:.3g} eV/Å"
+    yield "largest net force (norm)", f"{card['largest_net_force_eV_per_A']:.3g} eV/Å"
     mean, std = card["energy_mean_eV_per_atom"], card["energy_std_meV_per_atom"]
     spread = f"{std:.1f} meV/atom" if std < 1e4 else f"{std / 1e3:.1f} eV/atom, between compositions"
     yield "energy", f"mean {mean:.4f} eV/atom, standard deviation {spread}"
+
+
+def _options(card: Mapping[str, Any]) -> list[str]:
+    options = card.get("dataset", {}).get("options", {})
+    rows = [(f"`{name}`", f"`{value}`") for name, value in options.items() if value is not None]
+    return ["## Options", _table(("key", "value"), rows)] if rows else []
 
 
 def _subsystems(card: Mapping[str, Any]) -> list[str]:
@@ -71,24 +78,33 @@ def _subsystems(card: Mapping[str, Any]) -> list[str]:
 
 def _trajectories(card: Mapping[str, Any]) -> list[str]:
     """Simulated data: is every trajectory in equilibrium?"""
+    trajectories = card.get("trajectories", {})
+    if not trajectories:
+        return []
     rows = [
         (
             name,
-            f"{t['temperature_K']:.1f}",
+            f"{t['temperature_K']:.1f} ± {t['temperature_standard_error_K']:.1f}",
+            f"{t['energy_since_equilibration_eV']:+.2f} ± {t['energy_since_equilibration_standard_error_eV']:.2f}",
             f"{t['energy_drift_between_halves_eV']:+.2f} ± {t['energy_drift_standard_error_eV']:.2f}",
-            f"{t['first_OO_peak_height']:.2f} at {t['first_OO_peak_A']:.2f} Å",
+            f"{t['first_OO_peak_height']:.2f} at {t['first_OO_peak_A']:.2f} Å"
+            + ("" if t["structure_checked"] else " (not judged)"),
             f"{t['force_std_eV_per_A']:.3f}",
         )
-        for name, t in card.get("trajectories", {}).items()
+        for name, t in trajectories.items()
     ]
     header = (
         "trajectory",
         "mean temperature, K",
-        "energy drift, eV",
+        "energy, frames less late equilibration, eV",
+        "energy, second half less first, eV",
         "first O–O peak",
         "force std, eV/Å",
     )
-    return ["## Trajectories", _table(header, rows), "![Temperature, energy and structure](checks.png)"] if rows else []
+    smoke = card.get("dataset", {}).get("options", {}).get("smoke")
+    warning = "**Equilibrated for less than 20 ps: a test of the machinery, no data.**" if smoke else ""
+    text = "± is one standard error, as expected in equilibrium; four make a trajectory fail."
+    return ["## Trajectories", warning, text, _table(header, rows), "![Temperature, energy and structure](checks.png)"]
 
 
 def _labels(card: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:

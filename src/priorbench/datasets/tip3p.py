@@ -27,7 +27,16 @@ from priorbench.frames import Frames
 MOLAR_MASS = 18.01528  # g/mol
 AVOGADRO = 0.602214076  # molecules per Å³ of 1 mol/cm³
 LARGEST_CUTOFF = 10.0  # Å, the paper's
-ARRAYS = ("positions", "forces", "energies", "box", "temperatures")
+LEAST_EQUILIBRATION = 20.0  # ps
+ARRAYS = (
+    "positions",
+    "forces",
+    "energies",
+    "box",
+    "temperatures",
+    "equilibration_energies",
+    "equilibration_temperatures",
+)
 
 
 class TIP3POptions(Strict):
@@ -42,7 +51,12 @@ class TIP3POptions(Strict):
     interval_steps: int = Field(50, ge=1, description="time steps between two frames")
     timestep: float = Field(2.0, gt=0, le=4, description="time step, fs; 0.5 for flexible molecules")
     temperature: float = Field(300.0, gt=0, description="temperature of the Langevin thermostat, K")
-    equilibration_ps: float = Field(20.0, ge=0, description="dynamics discarded before the first frame, ps")
+    equilibration_ps: float = Field(
+        20.0, ge=0, description="dynamics discarded before the first frame, ps; at least 20 unless smoke says otherwise"
+    )
+    smoke: bool = Field(
+        False, description="accept less than 20 ps of equilibration: a test of the machinery, which the card says"
+    )
     density: float = Field(
         0.9647,
         gt=0,
@@ -83,6 +97,15 @@ class TIP3POptions(Strict):
         return self
 
     @model_validator(mode="after")
+    def _equilibrates(self) -> Self:
+        if self.equilibration_ps < LEAST_EQUILIBRATION and not self.smoke:
+            raise ValueError(
+                f"equilibration_ps: {self.equilibration_ps:g} ps do not equilibrate water; take at least "
+                f"{LEAST_EQUILIBRATION:g}, or smoke: true for a test of the machinery"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_box(self) -> Self:
         if self.real_space_cutoff > self.box / 2:
             raise ValueError(
@@ -118,10 +141,12 @@ class TIP3P:
         from ase import units
 
         from priorbench.datasets.blocks import assemble, rectangular
+        from priorbench.datasets.tip3p_checks import check_together
 
         energy, length = units.kJ / units.mol, units.nm
         water = np.array([8, 1, 1] * self.options.molecules, np.int16)
         content = {part: read_npz(path, (*ARRAYS, "openmm")) for part, path in parts.items()}
+        check_together(list(content.values()), self.options)
         blocks = [
             rectangular(
                 positions=arrays["positions"] * length,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorbench.datasets.tip3p_checks import GAS_CONSTANT, check
+from priorbench.datasets.tip3p_checks import GAS_CONSTANT, RECORDED, check
 from priorbench.errors import PriorbenchError
 
 if TYPE_CHECKING:
@@ -18,7 +18,10 @@ FRICTION = 1.0  # 1/ps
 
 
 def simulate(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
-    """Run trajectory ``index``: positions and forces (F, 3n, 3) nm, kJ/mol/nm, energies (F,) kJ/mol, box nm, K (F,)."""
+    """Run trajectory ``index``: positions and forces (F, 3n, 3) nm, kJ/mol/nm, energies (F,) kJ/mol, box nm, K (F,).
+
+    Energies and temperatures of the equilibration, every ``RECORDED`` ps, come with it.
+    """
     import openmm
 
     try:
@@ -61,20 +64,34 @@ def _run(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
     context.setPositions(start_positions(options, np.random.default_rng(place)) * 0.1)
     openmm.LocalEnergyMinimizer.minimize(context, 10.0, 200)
     context.setVelocitiesToTemperature(options.temperature, velocities)
-    integrator.step(round(options.equilibration_ps * 1e3 / options.timestep))
-
+    before = []
+    steps = round(options.equilibration_ps * 1e3 / options.timestep)
+    chunk = max(1, round(RECORDED * 1e3 / options.timestep))
+    for done in range(0, steps, chunk):
+        integrator.step(min(chunk, steps - done))
+        before.append(context.getState(energy=True))
     states = []
     for _ in range(options.frames):
         integrator.step(options.interval_steps)
         states.append(context.getState(positions=True, forces=True, energy=True))
-    kinetic = np.array([state.getKineticEnergy()._value for state in states])
     return {
         "positions": np.array([state.getPositions(asNumpy=True)._value for state in states]),
         "forces": np.array([state.getForces(asNumpy=True)._value for state in states]),
-        "energies": np.array([state.getPotentialEnergy()._value for state in states]),
+        "energies": _energies(states),
         "box": np.array(options.box * 0.1),
-        "temperatures": kinetic / (options.degrees_of_freedom / 2 * options.molecules * GAS_CONSTANT),
+        "temperatures": _temperatures(states, options),
+        "equilibration_energies": _energies(before),
+        "equilibration_temperatures": _temperatures(before, options),
     }
+
+
+def _energies(states: list[Any]) -> NDArray[np.float64]:
+    return np.array([state.getPotentialEnergy()._value for state in states], np.float64)
+
+
+def _temperatures(states: list[Any], options: "TIP3POptions") -> NDArray[np.float64]:
+    kinetic = np.array([state.getKineticEnergy()._value for state in states], np.float64)
+    return kinetic / (options.degrees_of_freedom / 2 * options.molecules * GAS_CONSTANT)
 
 
 def _system(options: "TIP3POptions") -> Any:
