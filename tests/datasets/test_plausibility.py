@@ -123,3 +123,12 @@ def test_noble_gases_and_metals_are_no_positions_in_bohr() -> None:
         frames = assemble([block], {})
         assert (frames.molecules == -1).all()
         assert len(frames.bonds) == 0
+
+
+def test_energies_of_a_short_trajectory_may_spread_little(water: Block) -> None:
+    # A trajectory of the default experiment, ten frames in two picoseconds, was taken for Hartree.
+    atoms = len(water.forces) // COUNT
+    little = np.random.default_rng(2).normal(-200.0 * atoms / 3, 0.013 * 0.7 * np.sqrt(atoms), COUNT)
+    assert len(assemble([replace(water, energies=little)], {})) == COUNT
+    with pytest.raises(PriorbenchError, match="in Hartree, not eV"):
+        assemble([replace(water, energies=little / HARTREE * 2)], {})

@@ -11,7 +11,8 @@ Units are judged by physical ranges that all condensed matter and molecules near
   0.7687 Hartree with the leading correction); in kcal/mol or kJ/mol it does.
 - The energies of one composition spread, per √atoms, by more than 0.02 Å times the spread of the forces; in Hartree,
   27 times smaller, they do not.  (Thermal water has 0.05 Å, mixed phases 0.2 to 0.8 Å.)  For oscillators it is 0.87
-  times the distance between structures, so where these are less than 0.1 Å apart, less is asked for in proportion.
+  times the distance between structures, so where these are less than 0.1 Å apart, less is asked for in proportion;
+  and of fewer than ``MANY`` structures, which may be a short and correlated stretch of dynamics.
 """
 
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ FORCE_SPREAD = (0.05, 10.0)  # eV/Å
 LEAST_SPREAD_RATIO = 0.02  # Å
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 FEWEST = 10  # structures from which a spread is judged
+MANY = 100  # structures from which that ratio is asked for in full
 SPREAD_OUT = 0.1  # Å, typical distance of structures from which that ratio is asked for in full
 SAMPLED = 30  # structures between which that distance is measured
 NANOMETRE = (0.03, 0.25)  # of the sum of the covalent radii, median over the atoms: nm taken for Å
@@ -229,7 +231,7 @@ def _check_energies(block: "Block", spread: float) -> None:
             f"placeholder? give the energies; {ADVICE}",
         )
     apart = typical_distance(block, same[np.unique(np.linspace(0, len(same) - 1, SAMPLED).astype(int))])
-    least = LEAST_SPREAD_RATIO * min(1.0, apart / SPREAD_OUT)
+    least = LEAST_SPREAD_RATIO * min(1.0, apart / SPREAD_OUT) * min(1.0, np.sqrt(len(same) / MANY))
     if ratio < least:
         _refuse(
             block,

@@ -159,7 +159,7 @@ class TIP3P:
             )
             for part, arrays in content.items()
         ]
-        return assemble(blocks, self._metadata(content))
+        return assemble(blocks, self._metadata(content), plausible=False)  # the units are OpenMM's
 
     def draw_checks(self, parts: dict[str, Path], stem: Path) -> None:
         """Draw temperature, potential energy and structure of every trajectory to ``stem``.{pdf,png}."""
