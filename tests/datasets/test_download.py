@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from priorbench.datasets import download
 from priorbench.datasets.download import fetch
 from priorbench.errors import PriorbenchError
 
@@ -29,6 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "cache"
     monkeypatch.setenv("PRIORBENCH_CACHE", str(folder))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "PAUSE", 0.001)
     yield folder
     # pooch leaves a refused response open; collect it here, not under a later test that would be blamed.
     with warnings.catch_warnings():
@@ -100,3 +102,30 @@ def test_a_failed_download_names_the_mirror_in_one_line(upstream: tuple[str, Pat
         fetch(url, SHA256, RELATIVE, None)
     assert "\n" not in str(refusal.value)
     assert not (cache / RELATIVE).exists()
+
+
+def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(tmp_path: Path, cache: Path) -> None:
+    # One 503 failed the job.
+    statuses: list[int] = []
+
+    class Busy(Quiet):
+        def do_GET(self) -> None:
+            if statuses:
+                self.send_error(statuses.pop(0))
+            else:
+                super().do_GET()
+
+    (tmp_path / "coord.npy").write_bytes(CONTENT)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Busy, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/coord.npy"
+    statuses += [404, 200]
+    with pytest.raises(PriorbenchError, match="answers 404"):
+        fetch(url, SHA256, RELATIVE, None)
+    assert statuses == [200]
+    statuses[:] = [503, 429]
+    assert fetch(url, SHA256, RELATIVE, None) == cache / RELATIVE
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -186,7 +186,7 @@ def test_a_first_download_is_pinned_and_then_taken_from_the_cache(
     assert ("taken on trust" in said) == (first is None)
     server.content = b"other"
     assert fetch_pinned(server.url, "set/x.bin", None, never) == path
-    assert server.asked == 1
+    assert server.asked == (1 if first else 2)
     assert files(tmp_path) == ["cache/set/x.bin", "lock/data.lock.json"]
 
 
@@ -211,7 +211,7 @@ def test_a_mirrors_copy_is_pinned_on_trust_and_verified_from_then_on(
     copy = tmp_path / "mirror" / "set" / "x.bin"
     copy.parent.mkdir(parents=True)
     copy.write_bytes(CONTENT)
-    assert fetch_pinned("https://u", "set/x.bin", tmp_path / "mirror", never) == copy
+    assert fetch_pinned("https://u", "set/x.bin", tmp_path / "mirror") == copy
     said = capsys.readouterr().out
     assert "taken on trust at first sight; pinned in" in said
     assert PIN.sha256 in said
@@ -222,6 +222,51 @@ def test_a_mirrors_copy_is_pinned_on_trust_and_verified_from_then_on(
         fetch_pinned("https://u", "set/x.bin", tmp_path / "mirror", never)
     with pytest.raises(PriorbenchError, match="mirror: no folder"):
         fetch_pinned("https://u", "set/x.bin", tmp_path / "nowhere", never)
+
+
+@pytest.mark.parametrize("place", ["mirror", "cache"])
+def test_a_copy_that_is_not_what_its_publisher_states_is_refused_and_not_pinned(tmp_path: Path, place: str) -> None:
+    # It was pinned on trust, and the genuine file refused from then on.
+    copy = tmp_path / place / "set" / "x.bin"
+    copy.parent.mkdir(parents=True)
+    mirror = tmp_path / "mirror" if place == "mirror" else None
+    for content in (CONTENT[:-1], CONTENT[:-1] + b"\0"):
+        copy.write_bytes(content)
+        with pytest.raises(PriorbenchError, match=r"x\.bin: has \d+ bytes and the md5:.* its publisher states 200000"):
+            fetch_pinned("https://u", "set/x.bin", mirror, stated)
+    assert read_pins() == {}
+    copy.write_bytes(CONTENT)
+    assert fetch_pinned("https://u", "set/x.bin", mirror, stated) == copy
+    assert read_pins() == {"https://u": PIN}
+
+
+def test_where_the_publisher_cannot_be_asked_the_content_decides(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable() -> tuple[int, str]:
+        raise PriorbenchError("the publisher is away")
+
+    def check(path: Path) -> None:
+        if path.read_bytes() != CONTENT:
+            raise PriorbenchError("useless")
+
+    server.content = CONTENT[:-1] + b"\0"
+    with pytest.raises(PriorbenchError, match="useless"):
+        fetch_pinned(server.url, "set/x.bin", None, unreachable, check)
+    server.content = CONTENT
+    assert fetch_pinned(server.url, "set/x.bin", None, unreachable, check).read_bytes() == CONTENT
+    assert "taken by its content alone, for the publisher is away" in capsys.readouterr().out
+    assert read_pins() == {server.url: PIN}
+
+
+def test_a_lock_file_that_cannot_be_written_is_said_before_the_download(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PRIORBENCH_LOCK", str(tmp_path / "file" / "data.lock.json"))
+    with pytest.raises(PriorbenchError, match=r"cannot be written; name a writable one in PRIORBENCH_LOCK$"):
+        fetch_pinned(server.url, "set/x.bin", None, stated)
+    assert server.asked == 0
 
 
 def test_an_altered_cache_is_refused(server: Server) -> None:
@@ -251,10 +296,16 @@ def test_an_unreachable_server_names_the_mirror(tmp_path: Path, monkeypatch: pyt
     assert files(tmp_path) == []
 
 
-def test_an_unseen_file_that_is_cut_or_not_there_is_refused_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
-    server.cut = 1000
-    with pytest.raises(PriorbenchError, match=r"x\.bin: .*try again; or put the file at <mirror>"):
+def test_an_unseen_file_that_is_cut_or_not_there_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.cut = 0
+    monkeypatch.setattr(transfer, "ATTEMPTS", 2)
+    with pytest.raises(
+        PriorbenchError, match=r"x\.bin: .*run again to continue from there; or put the file at <mirror>"
+    ):
         fetch_pinned(server.url, "set/x.bin", None)
+    (tmp_path / "cache" / "set" / "x.bin.part").unlink()
     server.status = 404
     with pytest.raises(PriorbenchError, match=r"x\.bin: answers 404 Not Found"):
         fetch_pinned(server.url, "set/x.bin", None)

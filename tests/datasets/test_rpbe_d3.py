@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from priorbench.frames import Frames
 FUNCTIONALS = ["RPBE_D3", "RPBE", "BLYP_D3", "BLYP"]
 SEEDS = {functional: seed for seed, functional in enumerate(FUNCTIONALS)}
 COUNT = 14  # structures in each file; the last is a copy of the one before it
+PUBLISHED = rpbe_d3.EXPECTED
 FIGURES = {"RPBE_D3": {"structures": COUNT, "atoms": COUNT * 24}}
 
 
@@ -133,6 +135,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpbe_d3, "EXPECTED", FIGURES)
     monkeypatch.setattr(rpbe_d3, "PAUSE", 0.001)
     monkeypatch.setattr(transfer, "PAUSE", 0.001)
+    monkeypatch.setattr(rpbe_d3, "URL", f"http://127.0.0.1:9/{rpbe_d3.ARCHIVE}?download=1")  # nothing answers there
+    monkeypatch.setattr(rpbe_d3, "API", "http://127.0.0.1:9/api/records/2634098")
 
 
 @pytest.fixture
@@ -241,11 +245,7 @@ def test_a_second_functional_needs_no_second_download(server: Server, tmp_path: 
     [
         ({"size": len(CONTENT) + 1}, rf"has {len(CONTENT)} bytes, not the {len(CONTENT) + 1} expected"),
         ({"size": len(CONTENT) - 1}, rf"has {len(CONTENT)} bytes, not the {len(CONTENT) - 1} expected"),
-        ({"checksum": "md5:" + "0" * 32}, r"has the md5 [0-9a-f]{32}, not 0{32}"),
-        ({"checksum": "0" * 32}, "states no usable size and checksum"),
-        ({"checksum": None}, "states no usable size and checksum"),
-        ({"size": "big"}, "states no usable size and checksum"),
-        ({"key": "other.tar.gz"}, "states no usable size and checksum"),
+        ({"checksum": "md5:" + "0" * 32}, r"has the md5:[0-9a-f]{32}, not md5:0{32}"),
     ],
 )
 def test_a_record_that_does_not_fit_the_file_is_refused(
@@ -266,14 +266,43 @@ def test_a_busy_record_is_asked_again(server: Server, tmp_path: Path) -> None:
     assert server.asked[:3] == ["api"] * 3
 
 
-def test_without_record_and_pin_the_way_out_is_named(server: Server, tmp_path: Path) -> None:
-    server.api_statuses = [503] * 9
-    refused(tmp_path, r"api/records/2634098: cannot be asked .*503.*<mirror>/rpbe_d3/.*PRIORBENCH_MIRROR", [])
+@pytest.mark.parametrize(
+    "stated", [{"checksum": "0" * 32}, {"checksum": None}, {"size": "big"}, {"key": "other.tar.gz"}, None]
+)
+def test_without_a_usable_record_the_content_decides(
+    server: Server, tmp_path: Path, stated: dict[str, Any] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.stated = stated or {}
+    server.api_statuses = [503] * 9 if stated is None else []
+    acquired(tmp_path)
+    reason = "states no usable size" if stated else r"cannot be asked .*503"
+    assert re.search(rf"taken by its content alone, for .*api/records/2634098: {reason}", capsys.readouterr().out)
 
 
-def test_without_network_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpbe_d3, "API", "http://127.0.0.1:9/api")
-    refused(tmp_path, r"127\.0\.0\.1:9/api: cannot be asked .*ConnectionError.*PRIORBENCH_MIRROR", [])
+def test_without_a_usable_record_other_content_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.api_statuses = [404]
+    monkeypatch.setattr(rpbe_d3, "EXPECTED", {"RPBE_D3": {"structures": COUNT + 1}})
+    refused(tmp_path, r"is not the published set \(structures 14 instead of 15\)", [])
+
+
+def test_without_network_the_way_out_is_named(tmp_path: Path) -> None:
+    refused(tmp_path, r"127\.0\.0\.1:9/.*the connection failed .*PRIORBENCH_MIRROR", [])
+
+
+def test_a_mirror_that_is_not_the_published_set_is_not_pinned(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pinned on trust and refused later, it stood in the way of the genuine file.
+    mirror = mirrored(tmp_path, archive_of({"input.data.BLYP": runner_text("BLYP")}))
+    with pytest.raises(PriorbenchError, match="its publisher states"):
+        acquired(tmp_path, "BLYP", mirror)
+    server.api_statuses = [503] * 3
+    monkeypatch.setattr(rpbe_d3, "EXPECTED", {"BLYP": {"structures": COUNT + 1}})
+    with pytest.raises(PriorbenchError, match="is not the published set"):
+        acquired(tmp_path, "BLYP", mirror)
+    assert read_pins() == {}
 
 
 def test_with_a_pin_the_record_is_not_needed(server: Server, tmp_path: Path) -> None:
@@ -309,7 +338,7 @@ def test_only_the_wanted_member_is_unpacked(server: Server, tmp_path: Path, monk
     read = rpbe_d3.read_runner
     monkeypatch.setattr(rpbe_d3, "read_runner", looking)
     acquired(tmp_path, "BLYP")
-    (unpacked,) = set(seen) - {CACHED, PINNED}
+    (unpacked,) = {name for name in seen if name not in (CACHED, PINNED) and not name.endswith(".lock")}
     assert unpacked.startswith("parts/.BLYP-")
     assert unpacked.endswith("/input.data")
 
@@ -318,7 +347,7 @@ def test_a_file_that_cannot_be_trusted_leaves_nothing(tmp_path: Path) -> None:
     copy = f"mirror/rpbe_d3/{rpbe_d3.ARCHIVE}"
     text = runner_text("RPBE_D3").replace("lattice", "lattice x", 1)
     mirror = mirrored(tmp_path, archive_of({"input.data.RPBE_D3": text}))
-    refused(tmp_path, r"tar\.gz: training-data_H2O/input\.data\.RPBE_D3: structure 0, line 3", [PINNED, copy], mirror)
+    refused(tmp_path, r"tar\.gz: training-data_H2O/input\.data\.RPBE_D3: structure 0, line 3", [copy], mirror)
 
 
 def test_a_damaged_mirror_is_refused_and_not_pinned(tmp_path: Path) -> None:
@@ -337,7 +366,7 @@ def test_a_mirror_that_differs_from_the_pin_is_refused(server: Server, tmp_path:
 
 def test_content_that_is_not_the_published_set_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = acquired(tmp_path, mirror=mirrored(tmp_path, CONTENT))
-    monkeypatch.undo()
+    monkeypatch.setattr(rpbe_d3, "EXPECTED", PUBLISHED)
     with pytest.raises(PriorbenchError, match=r"structures 14 instead of 7241, atoms 336 instead of 588648, std\(F\)"):
         converted(path)
     monkeypatch.setattr(rpbe_d3, "EXPECTED", {"RPBE_D3": {"std(E/atom) meV": np.nan}})

@@ -1,5 +1,6 @@
 """One member comes out of an archive, byte for byte; a hostile or damaged archive leaves nothing behind."""
 
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -78,6 +79,33 @@ def test_a_bomb_is_refused_and_leaves_nothing(tmp_path: Path, output: Path) -> N
     with pytest.raises(PriorbenchError, match=r"unpacks to more than 1000000 bytes"):
         unpack_member(bomb, WANTED, output, largest=1_000_000)
     assert not any(output.parent.glob("*"))
+
+
+def test_a_sparse_member_which_is_larger_than_it_says_is_refused(tmp_path: Path, output: Path) -> None:
+    # 139 bytes of archive wrote five gigabytes.
+    hollow = tarfile.TarInfo(WANTED)
+    hollow.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(hollow.tobuf(tarfile.GNU_FORMAT))
+    header[386:398] = b"%011o " % 0  # one region: at 0, of no bytes
+    header[398:410] = b"%011o " % 0
+    header[483:495] = b"%011o " % (5 * 1024**3)
+    header[148:156] = b"        "
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "sparse.tar.gz"
+    path.write_bytes(gzip.compress(bytes(header) + bytes(1024)))
+    with pytest.raises(PriorbenchError, match=r"is not a regular file"):
+        unpack_member(path, WANTED, output)
+    assert not any(output.parent.glob("*"))
+
+
+def test_names_of_megabytes_are_refused(tmp_path: Path, output: Path) -> None:
+    path = tmp_path / "long.tar.gz"
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        info = entry(WANTED, 4)
+        info.pax_headers = {"comment": "x" * 3_000_000}
+        archive.addfile(info, io.BytesIO(b"data"))
+    with pytest.raises(PriorbenchError, match=r"damaged or cut short \(a header of 300\d+ bytes\)"):
+        unpack_member(path, WANTED, output)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])

@@ -108,6 +108,61 @@ def test_a_later_call_continues_what_an_earlier_one_left(server: Server, target:
     assert set(server.asked) == {"bytes=60000-"}
 
 
+@pytest.mark.parametrize("stale", [bytes(60_000), bytes(120_000)])
+def test_what_an_earlier_call_left_of_another_file_costs_no_failure(server: Server, target: Path, stale: bytes) -> None:
+    target.parent.mkdir()
+    target.with_name("data.tar.gz.part").write_bytes(stale)
+    download(server.url, target, len(CONTENT), SHA256)
+    assert target.read_bytes() == CONTENT
+    assert len(server.asked) <= 2
+
+
+def test_a_server_that_begins_anew_and_gets_no_further_is_given_up(server: Server, target: Path) -> None:
+    # Cut now later, now earlier, it made progress for ever.
+    server.ranges, cuts = False, iter([50_000, 25_000] * 40)
+
+    class Cutting(Handler):
+        def do_GET(self) -> None:
+            self.server.cut = next(cuts)
+            super().do_GET()
+
+    server.RequestHandlerClass = Cutting
+    refused(server, target, r"after \d+ of 100000 bytes; run again")
+    assert len(server.asked) <= transfer.ATTEMPTS + 2
+
+
+def test_a_page_instead_of_the_file_does_not_cost_what_has_come(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    part = target.with_name("data.tar.gz.part")
+    part.write_bytes(CONTENT[:60_000])
+    server.content, server.ranges = b"<html>come back later</html>", False
+    refused(server, target, "has 28 bytes, not the 100000 expected")
+    assert part.read_bytes() == CONTENT[:60_000]
+    server.content, server.ranges = CONTENT, True
+    download(server.url, target, len(CONTENT), SHA256)
+    assert server.asked[-1] == "bytes=60000-"
+
+
+def test_a_range_that_was_not_asked_for_is_not_taken(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(Handler):
+        def send_header(self, name: str, value: str) -> None:
+            super().send_header(name, value.replace("bytes 0-", "bytes 7-") if name == "Content-Range" else value)
+
+    server.RequestHandlerClass = Wrong
+    refused(server, target, "another range than was asked for after 0 of 100000")
+
+
+def test_the_size_is_that_of_the_server_or_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert transfer.stated_size(server.url) == len(CONTENT)
+    server.statuses = [503, 429]
+    assert transfer.stated_size(server.url) == len(CONTENT)
+    server.statuses = [404] * 9
+    with pytest.raises(PriorbenchError, match="answers 404 Not Found"):
+        transfer.stated_size(server.url)
+
+
 def test_a_server_without_ranges_starts_again(server: Server, target: Path) -> None:
     server.ranges = False
     target.parent.mkdir()
@@ -136,7 +191,7 @@ def test_a_server_that_is_not_there_is_said(target: Path, monkeypatch: pytest.Mo
 
 def test_a_wrong_checksum_leaves_nothing(server: Server, target: Path) -> None:
     server.content = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
-    refused(server, target, r"has the sha256 [0-9a-f]{64}, not ")
+    refused(server, target, r"has the sha256:[0-9a-f]{64}, not sha256:")
     assert not any(target.parent.iterdir())
 
 

@@ -1,10 +1,18 @@
 """Files from the internet, pinned by SHA-256, with a local mirror tried first."""
 
 import os
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from priorbench.errors import PriorbenchError
 from priorbench.io import sha256_file
+
+if TYPE_CHECKING:
+    import requests
+
+ATTEMPTS, PAUSE = 3, 2.0  # s, times the number of attempts made
+GONE = (401, 403, 404, 410)  # answers that another attempt does not change
 
 
 def fetch(url: str, sha256: str, relative: str, mirror: Path | None) -> Path:
@@ -39,17 +47,25 @@ def cache_folder() -> Path:
 
 def _download(url: str, sha256: str, relative: str) -> Path:
     import pooch
+    import requests
 
     target = cache_folder() / relative
-    try:
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=target.name, path=target.parent))
-    except OSError as error:  # the base of every exception of requests
-        raise PriorbenchError(
-            f"{url}: cannot be downloaded ({type(error).__name__}); put the file at <mirror>/{relative} and name that "
-            "folder in `mirror` or PRIORBENCH_MIRROR"
-        ) from None
-    except ValueError:
-        raise PriorbenchError(
-            f"{url}: the download is altered or cut short (its SHA-256 is not {sha256}); try again, or put a good copy "
-            f"at <mirror>/{relative} and name that folder in `mirror` or PRIORBENCH_MIRROR"
-        ) from None
+    advice = f"put a good copy at <mirror>/{relative} and name that folder in `mirror` or PRIORBENCH_MIRROR"
+    for attempt in range(ATTEMPTS):
+        time.sleep(PAUSE * attempt)
+        try:
+            return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=target.name, path=target.parent))
+        except requests.RequestException as error:
+            reason = why(error)
+            if error.response is not None and error.response.status_code in GONE:
+                break
+        except ValueError:
+            reason = f"the download is altered or cut short (its SHA-256 is not {sha256})"
+    raise PriorbenchError(f"{url}: {reason}; {advice}")
+
+
+def why(error: "requests.RequestException") -> str:
+    """The reason of a failed request in a few words."""
+    if error.response is not None:
+        return f"answers {error.response.status_code} {error.response.reason}"
+    return f"cannot be downloaded ({type(error).__name__})"

@@ -119,6 +119,13 @@ def typical_distance(structures: Structures, chosen: Integers, nearness: Nearnes
     return float(np.median(np.concatenate(found))) if found else np.inf
 
 
+def draw_groups(groups: NDArray[np.int32], most: int) -> NDArray[np.int64]:
+    """Structures of randomly drawn whole groups, at most ``most`` of them, ascending; the same at every call."""
+    order = np.random.default_rng(0).permutation(np.unique(groups))
+    sizes = np.bincount(groups)[order]
+    return np.flatnonzero(np.isin(groups, order[np.cumsum(sizes) <= most]))
+
+
 def autocorrelation_time(forces: NDArray[np.float64]) -> float:
     """Frames after which the force autocorrelation of a trajectory stays below ``DECORRELATED``.
 

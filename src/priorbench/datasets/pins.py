@@ -5,6 +5,7 @@ The lock file (``data.lock.json`` in the current directory, or PRIORBENCH_LOCK) 
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -17,10 +18,9 @@ from typing import Any
 
 from priorbench.datasets.download import cache_folder
 from priorbench.errors import PriorbenchError
-from priorbench.io import atomic_path, sha256_file, write_json
+from priorbench.io import sha256_file, write_json
 
 LOCK = "data.lock.json"
-TIMEOUT = 60.0  # s without a byte
 STEPS = 20  # lines of progress that a whole download prints
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -82,24 +82,21 @@ def fetch_pinned(
 ) -> Path:
     """Return the local path of the file at ``url``: ``<mirror>/<relative>``, the same in the cache, or a download.
 
-    What is pinned is verified.  What is seen for the first time must pass ``check`` (which raises), then it is pinned;
-    a download must also have the size and the checksum (``"md5:..."``) that ``first`` asks the publisher for.
+    What is pinned is verified.  What is seen for the first time must pass ``check`` (which raises) and have the size
+    and the checksum (``"md5:..."``) that ``first`` asks the publisher for, then it is pinned; where the publisher
+    cannot be asked, ``check`` decides alone.
     """
     copy = _mirrored(mirror, relative)
     if copy is not None:
-        _accept(url, copy, check, f"replace it from {url} or remove it")
+        _accept(url, copy, first, check, f"replace it from {url} or remove it")
         return copy
     target = cache_folder() / relative
     with locked(target):
         if target.is_file():
-            _accept(url, target, check, "delete it and run again")
-            return target
-        try:
-            _bring(url, target, first, check)
-        except PriorbenchError as error:
-            raise PriorbenchError(
-                f"{error}; or put the file at <mirror>/{relative} and name that folder in `mirror` or PRIORBENCH_MIRROR"
-            ) from None
+            _accept(url, target, first, check, "delete it and run again")
+        else:
+            _require_writable_lock()
+            _bring(url, target, relative, first, check)
     return target
 
 
@@ -151,13 +148,42 @@ def _mirrored(mirror: Path | None, relative: str) -> Path | None:
     return copy if copy.is_file() else None
 
 
-def _accept(url: str, copy: Path, check: Callable[[Path], object] | None, advice: str) -> None:
-    """Verify a local ``copy`` against its pin, or pin it on trust."""
+def _accept(
+    url: str,
+    copy: Path,
+    first: Callable[[], tuple[int, str]] | None,
+    check: Callable[[Path], object] | None,
+    advice: str,
+) -> None:
+    """Verify a local ``copy`` against its pin, or else against what its publisher states, and pin it."""
     pin, found = pinned(url), Pin(copy.stat().st_size, sha256_file(copy))
     if pin is None:
-        _pin_first(url, copy, found, check, "taken on trust at first sight")
+        stated, why = _ask(first)
+        if stated is not None and stated != (found.size, _checksum(copy, stated[1])):
+            raise PriorbenchError(
+                f"{copy}: has {found.size} bytes and the {_checksum(copy, stated[1])}, its publisher states "
+                f"{stated[0]} and {stated[1]}; {advice}"
+            )
+        _pin_first(url, copy, found, check, why)
     elif pin != found:
         raise PriorbenchError(f"{copy}: {_differs(found, pin)}; {advice}")
+
+
+def _ask(first: Callable[[], tuple[int, str]] | None) -> tuple[tuple[int, str] | None, str]:
+    """What the publisher states, where that can be asked for, and why a file is accepted."""
+    if first is None:
+        return None, "taken on trust at first sight"
+    try:
+        stated = first()
+    except PriorbenchError as error:
+        return None, f"taken by its content alone, for {error}"
+    return stated, f"as its publisher states ({stated[1]})"
+
+
+def _checksum(path: Path, like: str) -> str:
+    algorithm = like.partition(":")[0]
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def _pin_first(url: str, copy: Path, found: Pin, check: Callable[[Path], object] | None, why: str) -> None:
@@ -167,48 +193,58 @@ def _pin_first(url: str, copy: Path, found: Pin, check: Callable[[Path], object]
     print(f"{copy}: {why}; pinned in {lock_path()} ({found.size} bytes, SHA-256 {found.sha256})", flush=True)
 
 
+def _require_writable_lock() -> None:
+    """Say so before a download and not after it."""
+    place = lock_path() if lock_path().exists() else lock_path().parent
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK) or (place != lock_path() and not place.is_dir()):
+        raise PriorbenchError(f"{lock_path()}: the lock file cannot be written; name a writable one in PRIORBENCH_LOCK")
+
+
 def _bring(
-    url: str, target: Path, first: Callable[[], tuple[int, str]] | None, check: Callable[[Path], object] | None
+    url: str,
+    target: Path,
+    relative: str,
+    first: Callable[[], tuple[int, str]] | None,
+    check: Callable[[Path], object] | None,
 ) -> None:
-    """Download to ``target``; if that was the first time, check and pin it or remove it."""
+    """Download ``url`` to ``target``; what fails ``check`` is not kept."""
+    pin = pinned(url)
+    try:
+        if pin is not None:
+            _download_as_pinned(url, target, pin)
+            return
+        why = _download_unseen(url, target, first)
+        if check is not None:
+            check(target)
+    except PriorbenchError as error:
+        target.unlink(missing_ok=True)
+        raise PriorbenchError(
+            f"{error}; or put the file at <mirror>/{relative} and name that folder in `mirror` or PRIORBENCH_MIRROR"
+        ) from None
+    _pin_first(url, target, Pin(target.stat().st_size, sha256_file(target)), None, why)
+
+
+def _download_as_pinned(url: str, target: Path, pin: Pin) -> None:
     from priorbench.datasets.transfer import download
 
-    pin = pinned(url)
-    if pin is not None:
-        try:
-            download(url, target, pin.size, f"sha256:{pin.sha256}", progress_lines(target.name))
-        except PriorbenchError as error:
-            raise PriorbenchError(f"{error}; {pin.size} bytes are pinned in {lock_path()}") from None
-        return
     try:
-        if first is None:
-            _download_unseen(url, target)
-            why = "taken on trust at first sight"
-        else:
-            size, checksum = first()
-            download(url, target, size, checksum, progress_lines(target.name))
-            why = f"as its publisher states ({checksum})"
-        _pin_first(url, target, Pin(target.stat().st_size, sha256_file(target)), check, why)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
+        download(url, target, pin.size, f"sha256:{pin.sha256}", progress_lines(target.name))
+    except PriorbenchError as error:
+        raise PriorbenchError(f"{error}; {pin.size} bytes are pinned in {lock_path()}") from None
 
 
-def _download_unseen(url: str, target: Path) -> None:
-    """For small files that nobody states a checksum of: whole by the length that the server says."""
-    import requests
+def _download_unseen(url: str, target: Path, first: Callable[[], tuple[int, str]] | None) -> str:
+    """Download what is not pinned; why it is to be believed."""
+    from priorbench.datasets.transfer import download, stated_size
 
-    try:
-        with requests.get(url, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}) as answer:
-            if not answer.ok:
-                raise PriorbenchError(f"{url}: answers {answer.status_code} {answer.reason}; is the address right?")
-            stated = answer.headers.get("Content-Length", "")
-            if stated.isdecimal() and int(stated) != len(answer.content):
-                raise PriorbenchError(f"{url}: {len(answer.content)} of {stated} bytes arrived; try again")
-            with atomic_path(target) as temporary:
-                temporary.write_bytes(answer.content)
-    except requests.RequestException as error:
-        raise PriorbenchError(f"{url}: cannot be downloaded ({type(error).__name__}); try again") from None
+    stated, why = _ask(first)
+    size, checksum = stated if stated is not None else (stated_size(url), None)
+    if first is not None and stated is None:
+        print(f"{url}: {why}", flush=True)
+    download(url, target, size, checksum, progress_lines(target.name))
+    return why
 
 
 def progress_lines(name: str) -> Callable[[int, int], None]:

@@ -101,6 +101,7 @@ class RevPBE0D3:
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames of all sub-systems in their given order, with the options' filters applied."""
         from priorbench.datasets.blocks import all_intact, assemble, take
+        from priorbench.datasets.groups import draw_groups
 
         frames = assemble([_block(path, index) for index, path in enumerate(parts.values())], self._metadata(parts))
         if self.options.intact_only:
@@ -166,13 +167,6 @@ def bead_groups(oxygens: NDArray[np.float64], cells: NDArray[np.float64]) -> NDA
         labels[members] = members[0] + near_duplicates(structures, WATER) * frames
     _, first, number = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[number].astype(np.int32)
-
-
-def draw_groups(groups: NDArray[np.int32], most: int) -> NDArray[np.int64]:
-    """Structures of randomly drawn whole groups, at most ``most`` of them, ascending; the same at every call."""
-    order = np.random.default_rng(0).permutation(np.unique(groups))
-    sizes = np.bincount(groups)[order]
-    return np.flatnonzero(np.isin(groups, order[np.cumsum(sizes) <= most]))
 
 
 def _files(part: str) -> dict[str, str]:

@@ -10,20 +10,28 @@ from typing import IO
 from priorbench.errors import PriorbenchError
 from priorbench.io import atomic_path
 
-LARGEST = 4 * 1024**3  # bytes that an archive may unpack to on the way to the wanted member
+LARGEST = 2 * 1024**3  # bytes that an archive may unpack to on the way to the wanted member, and the member itself
+HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+LONGEST_HEADER = 1 << 20  # bytes of a long name or of extended attributes, which are read into memory
 
 
 def unpack_member(archive: Path, member: str, output: Path, largest: int = LARGEST) -> None:
     """Write the regular file called exactly ``member`` in ``archive`` to ``output``; nothing else is written anywhere.
 
     No name in the archive becomes a path, so none can point outside.  A damaged or cut archive, one that lacks the
-    member, a member that is a link or a folder, and one that unpacks to more than ``largest`` bytes before the member
-    ends are a :class:`PriorbenchError`, and ``output`` is left as it was.
+    member, a member that is a link, a folder or sparse, and one that unpacks to more than ``largest`` bytes before the
+    member ends are a :class:`PriorbenchError`, and ``output`` is left as it was.
     """
     try:
         with (
             gzip.open(archive) as unpacked,
-            tarfile.open(fileobj=_Bounded(unpacked, largest), mode="r|") as content,  # type: ignore[call-overload]  # only read is used
+            tarfile.open(fileobj=_Bounded(unpacked, largest), mode="r|", tarinfo=_Entry) as content,  # type: ignore[call-overload]  # only read is used
             atomic_path(output) as temporary,
             temporary.open("wb") as target,
         ):
@@ -40,6 +48,15 @@ def unpack_member(archive: Path, member: str, output: Path, largest: int = LARGE
 
 class _TooLargeError(Exception):
     pass
+
+
+class _Entry(tarfile.TarInfo):
+    """A header whose own content is bounded: names of a gigabyte would fill the memory."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in HEADERS and self.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]  # not in the stubs
 
 
 class _Bounded:
@@ -61,7 +78,7 @@ def _find(content: tarfile.TarFile, archive: Path, member: str) -> IO[bytes]:
     names = []
     for entry in content:
         if entry.name == member:
-            source = content.extractfile(entry) if entry.isreg() else None
+            source = content.extractfile(entry) if entry.isreg() and not entry.issparse() else None
             if source is None:
                 raise PriorbenchError(
                     f"{archive}: {member} is not a regular file in it; it is not the archive expected"

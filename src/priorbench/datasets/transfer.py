@@ -17,30 +17,61 @@ TIMEOUT = 60.0  # s without a byte
 Progress = Callable[[int, int], None]
 
 
-def download(url: str, target: Path, size: int, checksum: str, progress: Progress | None = None) -> None:
+def download(url: str, target: Path, size: int, checksum: str | None = None, progress: Progress | None = None) -> None:
     """Bring ``url`` to ``target``, which afterwards is whole and has ``size`` bytes and the ``checksum``, or is absent.
 
-    ``checksum`` is ``"<algorithm>:<hexadecimal digest>"``, e.g. of a Zenodo record (md5) or a lock file (sha256).  What
-    arrived before a cut connection is kept in ``<target>.part`` and continued, at once and by later calls.
+    ``checksum`` is ``"<algorithm>:<hexadecimal digest>"``, e.g. of a Zenodo record (md5) or a lock file (sha256); None
+    where nobody states one.  What arrived before a cut connection is kept in ``<target>.part`` and continued, at once
+    and by later calls; where that turns out to be of another file, the download starts once more from nothing.
     ``progress`` gets the bytes that have arrived and ``size`` after every chunk.
     """
     part = target.with_name(target.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
+    inherited = _length(part) > 0
+    if _length(part) > size:
+        part.unlink()
     _collect(url, part, size, progress)
-    algorithm, digest = checksum.split(":")
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != digest:
+    found = _digest(part, checksum)
+    if inherited and found != checksum:
+        part.unlink()
+        _collect(url, part, size, progress)
+        found = _digest(part, checksum)
+    if found != checksum:
         part.unlink()  # resuming a wrong file would never end well
-        raise PriorbenchError(
-            f"{url}: has the {algorithm} {found}, not {digest}; it was altered on the way or upstream"
-        )
+        raise PriorbenchError(f"{url}: has the {found}, not {checksum}; it was altered on the way or upstream")
     part.replace(target)
 
 
+def stated_size(url: str) -> int:
+    """Bytes that the server says the file at ``url`` has."""
+    reason = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE * attempt)
+        try:
+            with requests.get(
+                url, stream=True, timeout=TIMEOUT, headers={"Range": "bytes=0-", "Accept-Encoding": "identity"}
+            ) as answer:
+                size = _offered(answer)
+                if answer.status_code in (200, 206) and size is not None:
+                    return size
+                reason = f"answers {answer.status_code} {answer.reason}" if size is None else "states no length"
+        except requests.RequestException as error:
+            reason = f"the connection failed ({type(error).__name__})"
+    raise PriorbenchError(f"{url}: {reason}")
+
+
+def _digest(part: Path, checksum: str | None) -> str | None:
+    if checksum is None:
+        return None
+    algorithm = checksum.partition(":")[0]
+    with part.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
 def _collect(url: str, part: Path, size: int, progress: Progress | None) -> None:
-    """Attempt until ``part`` has ``size`` bytes; give up after several attempts in a row without a new byte."""
-    failures, reason = 0, ""
+    """Attempt until ``part`` has ``size`` bytes; give up after several attempts in a row that got no further."""
+    failures, farthest, reason = 0, _length(part), ""
     while (have := _length(part)) != size:
         if have > size:
             part.unlink()
@@ -50,7 +81,9 @@ def _collect(url: str, part: Path, size: int, progress: Progress | None) -> None
         if failures:
             time.sleep(PAUSE * 2 ** (failures - 1))
         reason = _attempt(url, part, have, size, progress)
-        failures = failures + 1 if _length(part) <= have else 0
+        got_further = _length(part) > farthest  # a server without ranges may begin anew again and again
+        failures = 0 if got_further else failures + 1
+        farthest = max(farthest, _length(part))
 
 
 def _attempt(url: str, part: Path, have: int, size: int, progress: Progress | None) -> str:
@@ -66,12 +99,13 @@ def _attempt(url: str, part: Path, have: int, size: int, progress: Progress | No
                 raise PriorbenchError(f"{url}: answers {answer.status_code} {answer.reason}; is the address right?")
             offered = _offered(answer)
             if offered not in (None, size):
-                part.unlink(missing_ok=True)
+                if answer.status_code != 200:  # a page that says "come back later" is no other version of the file
+                    part.unlink(missing_ok=True)
                 raise PriorbenchError(f"{url}: has {offered} bytes, not the {size} expected; it changed upstream")
             if answer.status_code not in (200, 206):
                 return f"the server answered {answer.status_code}"
             start = have if answer.status_code == 206 else 0
-            if start and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 return "the server sent another range than was asked for"
             _write(answer, part, start, size, progress)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
