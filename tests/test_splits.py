@@ -318,3 +318,23 @@ def test_a_leaking_or_damaged_split_is_refused(
     path.write_text(json.dumps({"frames": frames.hash(), "seed": 0, **sides}))
     with pytest.raises(PriorbenchError, match=message):
         load_split(path, frames.hash(), frames)
+
+
+@pytest.mark.parametrize("side", ["abc", [], [[0]], [0.5], None, [True]])
+def test_a_side_that_is_no_list_of_structures_is_refused(tmp_path: Path, side: Any) -> None:
+    path = save_frames(tmp_path, [list(range(10))])
+    splitting(path)
+    file = path.with_name("split.json")
+    file.write_text(json.dumps({**contents(path), "train": side}))
+    with pytest.raises(PriorbenchError, match=r"split\.json: train is no list of structure numbers"):
+        load_split(file, Frames.load(path).metadata["hash"])
+
+
+def test_altered_frames_are_not_split(tmp_path: Path) -> None:
+    # A force was changed by a thousand, and the card showed it under the old hash.
+    path = save_frames(tmp_path, [list(range(10))])
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(PriorbenchError, match="does not match its hash"):
+        splitting(path)

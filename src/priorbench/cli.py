@@ -6,6 +6,7 @@ Faults of the input end with one line on standard error and exit code 1.
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -232,12 +233,24 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it worked, 1 with one line on standard error when the input is at fault."""
     args = build_parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
         args.function(args)
     except PriorbenchError as error:
         print(f"priorbench {args.command}: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a folder that cannot be written
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"priorbench {args.command}: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    """End as an exception does, so that temporary files and locks go."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def build(frames: Path, cutoff: float, output: Path) -> None:
     """Write the neighbour lists of all structures in ``frames`` within ``cutoff`` (Å) to ``output``."""
     if not (np.isfinite(cutoff) and cutoff > 0):
         raise PriorbenchError(f"cutoff: {cutoff:g} Å is not a positive length")
-    content = Frames.load(frames)
+    content = Frames.load(frames, verify=True)
     codes: dict[bytes, int] = {}
     small = content.sizes.max(initial=0) <= np.iinfo(np.int16).max
     counts, senders, shift_codes = [], [], []

@@ -32,7 +32,7 @@ def split(frames: Path, spec: Mapping[str, Any], output: Path) -> None:
     training side, null where it is not below the measured range; ``not_comparable`` counts the structures that no
     training structure can be compared to (:func:`~priorbench.datasets.groups.closest`).
     """
-    content = Frames.load(frames)
+    content = Frames.load(frames, verify=True)
     official = bool((content.official != NEITHER).any())
     whole = (_official_sides if official else _drawn_sides)(content, spec, str(frames))
     separation = Nearness.of(content.metadata).distance if spec["separation"] is None else spec["separation"]
@@ -80,7 +80,7 @@ def load_split(path: Path, frames_hash: str, frames: Frames | None = None) -> Sp
         raise PriorbenchError(f"{path}: not a split file; delete it and run again")
     if content["frames"] != frames_hash:
         raise PriorbenchError(f"{path}: the split was made for other frames; delete it and run again")
-    sides = {side: np.asarray(content[side], np.int64) for side in SIDES}
+    sides = {side: _indices(path, side, content[side]) for side in SIDES}
     _refuse_shared(path, "structure", sides)
     if frames is not None:
         everything = np.concatenate(list(sides.values()))
@@ -88,6 +88,13 @@ def load_split(path: Path, frames_hash: str, frames: Frames | None = None) -> Sp
             raise PriorbenchError(f"{path}: the split names structures that the frames do not have; run it again")
         _refuse_shared(path, "group", {side: np.unique(frames.groups[chosen]) for side, chosen in sides.items()})
     return sides
+
+
+def _indices(path: Path, side: str, values: Any) -> NDArray[np.int64]:
+    """The structures of a side: one or more whole numbers."""
+    if not isinstance(values, list) or not values or any(type(value) is not int for value in values):
+        raise PriorbenchError(f"{path}: {side} is no list of structure numbers; delete it and run again")
+    return np.asarray(values, np.int64)
 
 
 def _refuse_shared(path: Path, what: str, sides: Mapping[str, NDArray[Any]]) -> None:

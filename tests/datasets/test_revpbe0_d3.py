@@ -10,8 +10,9 @@ from ase.neighborlist import primitive_neighbor_list
 
 from priorbench.datasets.archive import write_npz
 from priorbench.datasets.card import describe
+from priorbench.datasets.groups import draw_groups
 from priorbench.datasets.pipeline import acquire, convert, parts, source_for
-from priorbench.datasets.revpbe0_d3 import bead_groups, check_shapes, draw_groups
+from priorbench.datasets.revpbe0_d3 import bead_groups, check_shapes
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.neighbours import neighbour_list
@@ -74,7 +75,7 @@ def test_the_nearest_oxygen_rule_fails_for_14_structures_all_among_the_71(
         nearest = (apart**2).sum(-1).argmin(1)
         if (np.bincount(nearest, minlength=64) != 2).any():
             failing.append(structure)
-    assert len(failing) == 14
+    assert len(failing) == 14 == original[1]["nearest_oxygen_fails"]
     assert all((frames.molecules[frames.atoms_of(structure)] == -1).any() for structure in failing)
 
 
@@ -152,6 +153,7 @@ def structures(count: int) -> dict[str, np.ndarray]:
         "force": np.ones((count, 9)),
         "type": np.array([0, 1, 1]),
         "type_map": np.array(["O", "H"]),
+        "part": np.array("classical_ice"),
     }
 
 
@@ -172,6 +174,37 @@ def test_types_follow_the_map_and_not_an_assumed_order(tmp_path: Path) -> None:
     assert frames.atomic_numbers.tolist() == [8, 1, 1] * 2
     assert frames.molecules.tolist() == [0] * 6
     assert frames.groups.tolist() == [0, 0]
+
+
+def test_a_part_of_another_subsystem_is_refused(tmp_path: Path) -> None:
+    # It was taken, and the card stated the hashes of the one it should have been.
+    write_npz(tmp_path / "classical_ice.npz", **{**structures(2), "part": np.array("quantum_ice")})
+    with pytest.raises(PriorbenchError, match=r"classical_ice\.npz: holds quantum_ice, not classical_ice"):
+        source_for("revpbe0_d3", {"subsystems": ["classical_ice"]}).convert(
+            {"classical_ice": tmp_path / "classical_ice.npz"}
+        )
+
+
+def test_structures_in_which_the_nearest_oxygen_rule_fails_are_counted(tmp_path: Path) -> None:
+    two = structures(3)
+    water = two["coord"][0].reshape(-1, 3)
+    both = np.concatenate([water, water + 3.0])
+    arrays = {**two, "type": np.array([0, 1, 1, 0, 1, 1]), "coord": np.tile(both.ravel(), (3, 1))}
+    arrays["coord"] = arrays["coord"].reshape(3, 6, 3).copy()
+    arrays["coord"][1, 2] = both[3] + [-0.6, -0.6, -0.5]  # has gone over to the other oxygen
+    arrays["coord"] = arrays["coord"].reshape(3, 18)
+    arrays["force"] = np.random.default_rng(0).normal(size=(3, 18))
+    write_npz(tmp_path / "classical_ice.npz", **arrays)
+    source = source_for("revpbe0_d3", {"subsystems": ["classical_ice"]})
+    frames = source.convert({"classical_ice": tmp_path / "classical_ice.npz"})
+    assert frames.metadata["nearest_oxygen_fails"] == 1
+    few = source_for("revpbe0_d3", {"subsystems": ["classical_ice"], "intact_only": True})
+    kept = few.convert({"classical_ice": tmp_path / "classical_ice.npz"})
+    assert len(kept) == 2
+    assert kept.metadata["nearest_oxygen_fails"] == 0
+    # What was left out once decided the shortest distances.
+    shortest = [f.metadata["shortest_distances_A"]["H-H"] for f in (frames, kept)]
+    assert shortest[0] < shortest[1]
 
 
 def test_filters_that_leave_nothing_are_refused_and_nothing_is_written(tmp_path: Path) -> None:

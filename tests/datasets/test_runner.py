@@ -56,6 +56,7 @@ def test_units_become_those_of_the_project() -> None:
         ("-76.5", "nan", r"line 13: a value is not finite among 'nan'"),
         ("0.25", "inf", r"line 12: a value is not finite"),
         ("0.25", "0,25", r"line 12: not a number among"),
+        ("0.25", "0_25", r"line 12: not a number among"),
         (" 0.5\n", "\n", r"line 12: an atom has x y z element charge unused fx fy fz, found 8 values"),
         ("H 0.4", "Wa 0.4", r"line 12: 'Wa' is no element"),
         ("H 0.4", "X 0.4", r"line 12: 'X' is no element"),

@@ -9,6 +9,7 @@ import torch
 from priorbench.backbones.base import Prediction
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
+from priorbench.graph import minimum_image
 from priorbench.tasks.base import loss
 from priorbench.tasks.masking import Masking, MaskingOptions, without_atoms
 from tests.conftest import make_frames, make_store, one_structure
@@ -70,6 +71,35 @@ def test_target_across_a_periodic_boundary_by_hand(tmp_path):
     crossing = next(e for e in examples if torch.allclose(e.graph.positions[1], torch.tensor([9.56, 5.93, 5.0])))
     expected = torch.tensor([[0.95, 0.0, 0.0], [1.19, -0.93, 0.0]])
     torch.testing.assert_close(crossing.vectors, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        np.eye(3) * 6.0,
+        np.array([[4.4, 0, 0], [-2.2, 3.81, 0], [0, 0, 7.0]]),  # a narrow hexagonal one
+        np.array([[6.0, 0, 0], [2.9, 6, 0], [-2.8, -2.9, 6]]),
+    ],
+)
+def test_targets_are_the_shortest_of_all_images_in_any_cell(cell):
+    # Rounding alone is exact in rectangular cells only.
+    random = np.random.default_rng(0)
+    vectors = random.normal(0, 3, (300, 3))
+    images = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3), axis=-1).reshape(-1, 3) @ cell
+    expected = np.linalg.norm(vectors[:, None] + images, axis=2).min(1)
+    cells = torch.as_tensor(cell, dtype=torch.float32).expand(300, 3, 3)
+    pbc = torch.ones(300, 3, dtype=torch.bool)
+    found = minimum_image(torch.as_tensor(vectors, dtype=torch.float32), cells, pbc)
+    np.testing.assert_allclose(found.norm(dim=1), expected, atol=1e-4)
+    assert torch.equal(minimum_image(found, cells, ~pbc), found)
+
+
+def test_of_equally_near_hydrogens_the_first_is_the_target():
+    # Both were kept, and which one was written was left to chance on a GPU.
+    from priorbench.tasks.masking import _nearest_of_each
+
+    offsets = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 0.5], [0, -1.0, 0]])
+    assert _nearest_of_each(torch.tensor([3, 3, 1, 3]), offsets, 5).tolist() == [True, False, True, False]
 
 
 @every_network

@@ -33,8 +33,8 @@ os.environ.update(
 )
 
 # By the environment and not by a parameter: where a file was fetched from must not decide whether runs are repeated.
-if CONFIG.mirror:
-    os.environ.setdefault("PRIORBENCH_MIRROR", str(CONFIG.mirror))
+if CONFIG.mirror and not os.environ.get("PRIORBENCH_MIRROR"):
+    os.environ["PRIORBENCH_MIRROR"] = str(CONFIG.mirror)
 
 GPUS = int(CONFIG.device == "cuda")  # per job
 

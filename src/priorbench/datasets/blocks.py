@@ -144,8 +144,10 @@ def _distinct(keys: NDArray[Any], places: NDArray[np.int64]) -> list[tuple[int, 
 
 def take(frames: Frames, structures: NDArray[np.int64]) -> Frames:
     """Only ``structures`` of ``frames``, in the order given; groups are numbered from 0 again."""
+    if np.array_equal(structures, np.arange(len(frames))):
+        return frames
     atoms, bonds = items_of(frames.offsets, structures), items_of(frames.bond_offsets, structures)
-    return Frames(
+    taken = Frames(
         positions=frames.positions[atoms],
         forces=frames.forces[atoms],
         energies=frames.energies[structures],
@@ -161,6 +163,7 @@ def take(frames: Frames, structures: NDArray[np.int64]) -> Frames:
         bond_offsets=np.concatenate([[0], np.cumsum(np.diff(frames.bond_offsets)[structures])]).astype(np.int64),
         metadata=frames.metadata,
     )
+    return replace(taken, metadata={**taken.metadata, "shortest_distances_A": survey(taken).shortest})
 
 
 def all_intact(frames: Frames) -> NDArray[np.bool_]:

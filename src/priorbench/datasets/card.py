@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from priorbench.datasets.blocks import all_intact
 from priorbench.frames import Frames
-from priorbench.io import read_json, write_json, write_text
+from priorbench.io import read_json, to_json, write_text
 from priorbench.splits import SIDES, Split, load_split
 from priorbench.training.labels import Labels, compositions
 
@@ -29,7 +29,7 @@ def card(frames: Path, splits: Sequence[Path], output: Path) -> None:
     from priorbench.datasets.card_figure import draw
     from priorbench.datasets.card_page import page
 
-    content = Frames.load(frames)
+    content = Frames.load(frames, verify=True)
     sides = [load_split(path, content.metadata["hash"], content) for path in splits]
     residual, reference = energy_reference(content, sides[0])
     description = {
@@ -39,9 +39,10 @@ def card(frames: Path, splits: Sequence[Path], output: Path) -> None:
         "splits": [_split(path, content) for path in splits],
         "policy": POLICY,
     }
+    text, values = page(description), to_json(description)
     draw(content, sides[0], residual, output / "card")
-    write_text(output / "card.md", page(description))
-    write_json(output / "card.json", description)
+    write_text(output / "card.md", text)
+    write_text(output / "card.json", values)
 
 
 def describe(frames: Frames) -> dict[str, Any]:

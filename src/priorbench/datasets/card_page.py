@@ -21,7 +21,8 @@ def page(card: Mapping[str, Any]) -> str:
         *_subsystems(card),
         "Shortest distances: " + ", ".join(f"{p} {d:.3f} Å" for p, d in card["shortest_distances_A"].items()) + ".",
         f"{card['policy']}  There are {card['intact_molecules']:,} intact molecules; "
-        f"{card['structures_not_all_intact']:,} of {card['structures']:,} structures hold atoms outside them.",
+        f"{card['structures_not_all_intact']:,} of {card['structures']:,} structures hold atoms outside them."
+        + _nearest_oxygen(card),
         *_trajectories(card),
         "## Labels",
         _table(("side", "structures", "force std, eV/Å", "energy std after reference, meV/atom"), _labels(card)),
@@ -115,9 +116,20 @@ def _labels(card: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
 
 def _groups(card: Mapping[str, Any]) -> str:
     groups, largest = card["groups"], card["largest_group"]
+    if card["splits"][0]["official"]:
+        return "The sides are the source's own, which does not make them independent: see the distances below."
     if largest == 1:
         return f"There are {groups:,} groups: no structure shares its group with another."
     return f"There are {groups:,} independent groups, the largest of {largest:,} structures; none is on two sides."
+
+
+def _nearest_oxygen(card: Mapping[str, Any]) -> str:
+    if "nearest_oxygen_fails" not in card:
+        return ""
+    return (
+        f"  In {card['nearest_oxygen_fails']:,} of them even the rule that each hydrogen belongs to its nearest oxygen "
+        "leaves an oxygen without exactly two."
+    )
 
 
 def _files(card: Mapping[str, Any]) -> list[str]:

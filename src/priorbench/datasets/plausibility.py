@@ -30,6 +30,7 @@ from priorbench.neighbours import pairs_within
 
 if TYPE_CHECKING:
     from priorbench.datasets.blocks import Block
+    from priorbench.frames import Frames
 
 SEARCHED = 3.0  # Å, within which every pair of elements has its shortest distance recorded
 CLOSEST = 0.4  # of the sum of the covalent radii; nearer atoms overlap
@@ -60,7 +61,7 @@ class Survey:
     shortest: dict[str, float]  # Å by pair of elements ("H-O")
 
 
-def survey(block: "Block") -> Survey:
+def survey(block: "Block | Frames") -> Survey:
     """Bonds, closest pairs and shortest distances of every structure of ``block``."""
     radii = covalent_radii()
     elements = np.unique(block.atomic_numbers).astype(np.int64)

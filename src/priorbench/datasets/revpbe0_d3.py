@@ -5,6 +5,7 @@ are stretched or share a proton, so molecules are perceived.  The path-integral 
 and form one group: see :func:`bead_groups`.
 """
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -96,7 +97,7 @@ class RevPBE0D3:
         arrays["type"] = np.array(local[f"{part}/type.raw"].read_text().split(), np.int64)
         arrays["type_map"] = np.array(local[f"{part}/type_map.raw"].read_text().split())
         check_shapes(part, arrays)
-        write_npz(output, **arrays)
+        write_npz(output, **arrays, part=np.array(part))
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames of all sub-systems in their given order, with the options' filters applied."""
@@ -108,11 +109,9 @@ class RevPBE0D3:
             frames = take(frames, np.flatnonzero(all_intact(frames)))
         if self.options.max_structures is not None:
             frames = take(frames, draw_groups(frames.groups, self.options.max_structures))
-        return frames
+        return replace(frames, metadata={**frames.metadata, "nearest_oxygen_fails": nearest_oxygen_fails(frames)})
 
     def _metadata(self, parts: dict[str, Path]) -> dict[str, Any]:
-        from dataclasses import asdict
-
         from priorbench.datasets.groups import WATER
 
         return {
@@ -140,6 +139,26 @@ def check_shapes(part: str, arrays: dict[str, NDArray[Any]]) -> None:
             )
     if not np.isin(arrays["type"], np.arange(len(arrays["type_map"]))).all():
         raise PriorbenchError(f"revpbe0_d3 {part}: type.raw names a type that type_map.raw lacks; fetch it again")
+
+
+def nearest_oxygen_fails(frames: Frames) -> int:
+    """Structures in which giving each hydrogen to its nearest oxygen leaves an oxygen without exactly two."""
+    from priorbench.neighbours import pairs_within
+
+    failing = 0
+    for s in range(len(frames)):
+        atoms = frames.atoms_of(s)
+        numbers = frames.atomic_numbers[atoms]
+        pairs = pairs_within(frames.positions[atoms], frames.cells[s], frames.pbc[s], 2.0)
+        ends = np.concatenate([[pairs.first, pairs.second], [pairs.second, pairs.first]], axis=1)
+        lengths = np.concatenate([pairs.lengths, pairs.lengths])
+        wanted = (numbers[ends[0]] == 1) & (numbers[ends[1]] == 8)
+        hydrogens, oxygens = ends[:, wanted]
+        order = np.lexsort((lengths[wanted], hydrogens))
+        first = np.unique(hydrogens[order], return_index=True)[1]
+        owned = np.bincount(oxygens[order][first], minlength=len(numbers))
+        failing += bool((owned[numbers == 8] != 2).any())
+    return failing
 
 
 def bead_groups(oxygens: NDArray[np.float64], cells: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -179,7 +198,10 @@ def _block(path: Path, subsystem: int) -> Any:
 
     from priorbench.datasets.blocks import rectangular
 
-    arrays = read_npz(path, (*ARRAYS, "type", "type_map"))
+    arrays = read_npz(path, (*ARRAYS, "type", "type_map", "part"))
+    if str(arrays["part"]) != path.stem:
+        raise PriorbenchError(f"{path}: holds {arrays['part']}, not {path.stem}; delete it and run again")
+    check_shapes(path.stem, arrays)
     numbers = np.array([atomic_numbers[str(symbol)] for symbol in arrays["type_map"]], np.int16)[arrays["type"]]
     positions = arrays["coord"].reshape(len(arrays["energy"]), -1, 3)
     cells = arrays["box"].reshape(-1, 3, 3)

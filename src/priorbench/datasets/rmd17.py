@@ -115,14 +115,14 @@ class RMD17:
                 )
             packed |= {f"{side}_{name}": array for name, array in arrays.items()}
             packed[f"{side}_sha256"] = np.array(sha256_file(path))
-        write_npz(output, **packed)
+        write_npz(output, **packed, part=np.array(part))
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames of all molecules in their given order, each with its training side before its test side."""
         from priorbench.datasets.blocks import assemble
 
         names = [f"{side}_{name}" for side in SIDES for name in (*ARRAYS, "sha256")]
-        read = {molecule: read_npz(path, ("nuclear_charges", *names)) for molecule, path in parts.items()}
+        read = {molecule: _read(path, molecule, ("nuclear_charges", *names)) for molecule, path in parts.items()}
         blocks = [
             _block(arrays, molecule, side, index)
             for index, (molecule, arrays) in enumerate(read.items())
@@ -152,6 +152,13 @@ class RMD17:
                 self._file(part, side): str(arrays[f"{side}_sha256"]) for part, arrays in read.items() for side in SIDES
             },
         }
+
+
+def _read(path: Path, molecule: str, names: tuple[str, ...]) -> Arrays:
+    arrays = read_npz(path, (*names, "part"))
+    if str(arrays["part"]) != molecule:
+        raise PriorbenchError(f"{path}: holds {arrays['part']}, not {molecule}; delete it and run again")
+    return arrays
 
 
 def read_side(path: Path) -> Arrays:

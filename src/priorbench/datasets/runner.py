@@ -119,6 +119,8 @@ class _Reader:
         if len(words) != count:
             self._refuse(f"{count} numbers are expected, found {len(words)}")
         try:
+            if any("_" in word for word in words):  # Python reads 2_0 as 20
+                raise ValueError
             values = [float(word) for word in words]
         except ValueError:
             self._refuse(f"not a number among {' '.join(words)[:80]!r}")
