@@ -68,10 +68,12 @@ def minimum_image(vectors: Tensor, cells: Tensor, pbc: Tensor) -> Tensor:
     Directions that are not periodic are left alone.
     """
     identity = torch.eye(3, dtype=cells.dtype, device=cells.device)
-    safe = torch.where(pbc.unsqueeze(-1), cells, identity)
-    fractional = torch.linalg.solve(safe.transpose(1, 2), vectors.unsqueeze(-1)).squeeze(-1)
-    shift = torch.where(pbc, fractional.round(), torch.zeros_like(fractional))
-    shortest = vectors - torch.einsum("nk,nkc->nc", shift, safe)
+    safe = torch.where(pbc.unsqueeze(-1), cells, torch.zeros_like(cells))
+    if bool(pbc.all()):
+        fractional = torch.linalg.solve(safe.transpose(1, 2), vectors.unsqueeze(-1)).squeeze(-1)
+    else:
+        fractional = torch.einsum("nc,nck->nk", vectors, torch.linalg.pinv(safe))
+    shortest = vectors - torch.einsum("nk,nkc->nc", fractional.round(), safe)
     products = safe @ safe.transpose(1, 2)
     if len(vectors) == 0 or not bool((products * (1 - identity)).abs().gt(1e-6 * products.abs().amax()).any()):
         return shortest

@@ -179,12 +179,44 @@ def test_atoms_that_drifted_away_are_wrapped_and_skewed_cells_reduced(tmp_path: 
     np.testing.assert_array_equal(frames.molecules, still.molecules)
     assert np.abs(frames.positions).max() < 60
     np.testing.assert_allclose(np.sort(np.abs(frames.cells), axis=1), np.sort(still.cells, axis=1), atol=1e-6)
+    np.testing.assert_array_equal(frames.cells[:6], still.cells[:6])
     frames.save(tmp_path / "frames.safetensors")
     build(tmp_path / "frames.safetensors", 3.5, tmp_path / "neighbours.safetensors")
     still.save(tmp_path / "still.safetensors")
     build(tmp_path / "still.safetensors", 3.5, tmp_path / "still-neighbours.safetensors")
     counts = [map_tensors(tmp_path / f"{name}neighbours.safetensors")[0]["counts"] for name in ("", "still-")]
     np.testing.assert_array_equal(*counts)
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc"),
+    [
+        (np.array([[0, 9.3, 0], [0, 0, 0], [0, 0, 0]]), (True, False, False)),
+        (np.array([[0, 9.3, 0], [0, 9.3, 9.3], [0, 0, 0]]), (True, True, False)),
+        (np.array([[9.3, 0, 0], [0, 0, 0], [9.3, 0, 9.3]]), (True, False, True)),
+    ],
+)
+def test_wires_and_layers_may_lie_along_any_axis(tmp_path: Path, cell: np.ndarray, pbc: Any) -> None:
+    structures = waters()
+    for structure in structures:
+        results = structure.calc.results
+        unwrap(structure)
+        structure.set_cell(cell)
+        structure.pbc = pbc
+        structure.positions[4] += 20 * cell[0]
+        label(structure, results["energy"], results["forces"])
+    frames = load(saved(tmp_path, structures))
+    assert np.abs(frames.positions).max() < 40
+    assert len(frames.bonds) >= 2 * 27 * COUNT
+
+
+def test_a_cell_that_is_reduced_stays_as_it_is(tmp_path: Path) -> None:
+    structures = waters(seed=3)
+    for structure in structures:
+        structure.set_cell(structure.cell.array * [[1.0], [1.3], [1.1]])
+        structure.calc = SinglePointCalculator(structure, energy=-np.random.random(), forces=structure.positions % 1)
+    frames = load(saved(tmp_path, structures), check_units=False)
+    np.testing.assert_allclose(frames.cells, np.stack([s.cell.array for s in structures]), atol=1e-8)
 
 
 def test_a_molecule_far_from_the_origin_is_moved_there(tmp_path: Path) -> None:

@@ -94,6 +94,13 @@ def test_targets_are_the_shortest_of_all_images_in_any_cell(cell):
     assert torch.equal(minimum_image(found, cells, ~pbc), found)
 
 
+def test_a_wire_may_be_periodic_along_any_axis():
+    # The vector beside it was taken for one along the same axis, which made the cell singular.
+    cells = torch.tensor([[[0.0, 5.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    found = minimum_image(torch.tensor([[7.0, 13.0, -9.0]]), cells, torch.tensor([[True, False, False]]))
+    torch.testing.assert_close(found, torch.tensor([[7.0, -2.0, -9.0]]))
+
+
 def test_of_equally_near_hydrogens_the_first_is_the_target():
     # Both were kept, and which one was written was left to chance on a GPU.
     from priorbench.tasks.masking import _nearest_of_each

@@ -113,7 +113,7 @@ def tidied(block: Block) -> Block:
     Only what needs it is changed: a skewed cell is replaced by a reduced one of the same lattice, atoms that have
     drifted ``FAR`` cells away are wrapped, and a molecule ``FAR_AWAY`` from the origin is moved there.
     """
-    from ase.geometry.minkowski_reduction import is_minkowski_reduced, minkowski_reduce
+    from ase.geometry.minkowski_reduction import minkowski_reduce
 
     owner = np.repeat(np.arange(len(block.energies)), np.diff(block.offsets))
     cells, positions = block.cells.copy(), block.positions.copy()
@@ -121,14 +121,14 @@ def tidied(block: Block) -> Block:
     for structure, members in _distinct(keys[block.pbc.any(axis=1)], np.flatnonzero(block.pbc.any(axis=1))):
         # Directions without a vector get one, for the reduction leaves them alone.
         whole = np.where((np.abs(cells[structure]).sum(axis=1) > 0)[:, None], cells[structure], np.eye(3))
-        if abs(np.linalg.det(whole)) > 1e-6 and not is_minkowski_reduced(whole, block.pbc[structure]):
-            reduced = minkowski_reduce(whole, block.pbc[structure])[0]
+        reduced = minkowski_reduce(whole, block.pbc[structure])[0]
+        if (reduced**2).sum() < (1 - 1e-9) * (whole**2).sum():  # not only in another order
             cells[members] = np.where(block.pbc[structure][:, None], reduced, cells[structure])
-    safe = np.where(block.pbc[:, :, None], cells, np.eye(3))
-    whole_cells = np.floor(np.einsum("ak,akc->ac", positions, np.linalg.inv(safe)[owner])) * block.pbc[owner]
+    periodic = np.where(block.pbc[:, :, None], cells, 0.0)
+    whole_cells = np.floor(np.einsum("ak,akc->ac", positions, np.linalg.pinv(periodic)[owner])) * block.pbc[owner]
     far = np.bincount(owner[(np.abs(whole_cells) > FAR).any(axis=1)], minlength=len(cells)) > 0
     atoms = np.flatnonzero(far[owner])
-    positions[atoms] -= np.einsum("ak,akc->ac", whole_cells[atoms], safe[owner[atoms]])
+    positions[atoms] -= np.einsum("ak,akc->ac", whole_cells[atoms], periodic[owner[atoms]])
     for s in np.flatnonzero(~block.pbc.any(axis=1)):
         own = slice(int(block.offsets[s]), int(block.offsets[s + 1]))
         if np.abs(positions[own]).max() > FAR_AWAY:
