@@ -150,3 +150,21 @@ def test_density_is_that_of_water() -> None:
     frames = make_frames(2, side=2)
     low, high = describe(replace(frames, metadata={**METADATA, **frames.metadata}))["density_g_per_cm3"]
     assert low == high == pytest.approx(18.015 / 6.2**3 * 8 * 1.66053907, rel=1e-4)
+
+
+def test_the_figure_shows_pairs_that_meet() -> None:
+    # Copper slabs and methanol in one file: copper never meets hydrogen, and a panel was empty.
+    from priorbench.datasets.card_figure import _telling_pairs
+
+    frames = make_frames(1)
+    numbers = np.array([29] * 18 + [6] + [8] + [1] * 4, np.int16)
+
+    def pairs(*names: str, of: np.ndarray = numbers) -> list[tuple[int, int]]:
+        return _telling_pairs(
+            replace(frames, atomic_numbers=of, metadata={"shortest_distances_A": dict.fromkeys(names, 1.0)})
+        )
+
+    assert pairs("Cu-Cu", "H-C", "C-O", "H-H") == [(29, 29), (6, 1)]
+    assert pairs("Cu-Cu", "H-C", "H-O", "H-Cu")[0] == (29, 29)
+    assert pairs("O-O", "H-O", "H-H", of=frames.atomic_numbers) == [(8, 8), (8, 1)]
+    assert pairs("O-Cu", "Cu-Cu", "C-O") == [(29, 29), (29, 8)]

@@ -102,12 +102,24 @@ def pair_distribution(
 
 
 def _telling_pairs(frames: Frames) -> list[tuple[int, int]]:
-    """The commonest heavy element with itself and with hydrogen (or, without hydrogen, with the next commonest)."""
+    """The commonest heavy element with itself, and it or the next one with hydrogen, among pairs that do meet.
+
+    Without hydrogen, the commonest other pair; pairs are the metadata's ``shortest_distances_A``.
+    """
+    from ase.data import atomic_numbers
+
     elements, counts = np.unique(frames.atomic_numbers, return_counts=True)
-    order = [int(z) for z in elements[np.argsort(-counts, kind="stable")]]
-    heavy = [z for z in order if z != HYDROGEN] or order
-    partner = HYDROGEN if HYDROGEN in order else heavy[min(1, len(heavy) - 1)]
-    return [(heavy[0], heavy[0]), (heavy[0], partner)]
+    common = dict(zip(elements.tolist(), counts.tolist(), strict=True))
+    heavy = max((z for z in common if z != HYDROGEN), key=lambda z: common[z], default=HYDROGEN)
+    meeting = []
+    for name in frames.metadata.get("shortest_distances_A", {}):
+        low, high = sorted(int(atomic_numbers[symbol]) for symbol in name.split("-"))
+        meeting.append((high, low))
+    others = [pair for pair in meeting if pair != (heavy, heavy)]
+    if not others:
+        return [(heavy, heavy), (heavy, HYDROGEN if HYDROGEN in common else heavy)]
+    best = max(others, key=lambda pair: (pair[1] == HYDROGEN and pair[0] > HYDROGEN, min(common[z] for z in pair)))
+    return [(heavy, heavy), best]
 
 
 def _steps(axes: Axes, edges: NDArray[np.float64], heights: NDArray[np.float64], side: str) -> None:
