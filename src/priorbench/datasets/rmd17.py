@@ -6,7 +6,7 @@ on at most 1000 structures and to test on the official test side.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,18 +61,7 @@ Molecule = Literal[
     "toluene",
     "uracil",
 ]
-MOLECULES: list[Molecule] = [
-    "aspirin",
-    "azobenzene",
-    "benzene",
-    "ethanol",
-    "malonaldehyde",
-    "naphthalene",
-    "paracetamol",
-    "salicylic",
-    "toluene",
-    "uracil",
-]
+MOLECULES: list[Molecule] = list(get_args(Molecule))
 
 
 class RMD17Options(Strict):
