@@ -19,6 +19,7 @@ from priorbench.datasets.tip3p_checks import (
     energy_drift,
     first_peak,
     radial_distribution,
+    running_mean,
     summary,
 )
 from priorbench.datasets.tip3p_simulation import start_positions
@@ -144,6 +145,15 @@ def test_the_checks_are_summed_up_and_drawn(tmp_path: Path) -> None:
     assert main(["checks", "--dataset", spec, "--parts", *files, "--output", str(tmp_path / "checks")]) == 0
     assert (tmp_path / "checks.png").stat().st_size > 10_000
     assert (tmp_path / "checks.pdf").is_file()
+
+
+def test_a_running_mean_lies_in_the_middle_of_what_it_averages() -> None:
+    time = np.concatenate([np.arange(0, 20, 0.2), np.arange(20, 60, 0.05)])
+    middle, mean = running_mean(time, 3 * time + 1)
+    np.testing.assert_allclose(mean, 3 * middle + 1, atol=1e-9)
+    assert middle[0] == pytest.approx(2.4)
+    few = np.arange(4.0)
+    assert running_mean(few, few)[1] is few
 
 
 def test_a_source_without_simulation_has_no_checks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -247,9 +247,10 @@ def draw(trajectories: Mapping[str, Mapping[str, NDArray[Any]]], options: "TIP3P
                 (temperature, "temperatures", 1.0),
                 (energy, "energies", EV * 1e3 / options.molecules),
             ):
-                before, values = arrays[f"equilibration_{name}"] * unit, arrays[name] * unit
-                _running(axes, (np.arange(len(before)) + 1 - len(before)) * RECORDED, before, shade, RECORDED)
-                _running(axes, (np.arange(len(values)) + 1) * step, values, shade, step)
+                before, values = arrays[f"equilibration_{name}"], arrays[name]
+                early = (np.arange(len(before)) + 1 - len(before)) * RECORDED
+                time = np.concatenate([early, (np.arange(len(values)) + 1) * step])
+                axes.plot(*running_mean(time, np.concatenate([before, values]) * unit), color=shade, lw=0.8)
             structure.plot(*oxygen_distribution(arrays["positions"], float(arrays["box"])), color=shade, lw=0.8)
         for axes in (temperature, energy):
             axes.axvline(0, color="black", lw=0.8, ls=":")
@@ -264,11 +265,14 @@ def draw(trajectories: Mapping[str, Mapping[str, NDArray[Any]]], options: "TIP3P
         save(figure, stem)
 
 
-def _running(axes: "Axes", time: NDArray[Any], values: NDArray[Any], shade: Any, step: float) -> None:
-    """The mean over five picoseconds, or all values where there are few."""
-    width = min(len(values), max(1, round(5.0 / step)))
-    if len(values) < 3 * width:
-        width = 1
-    if len(values):
-        smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
-        axes.plot(time[width - 1 :] - (width - 1) * step / 2, smooth, color=shade, lw=0.8)
+def running_mean(
+    time: NDArray[np.float64], values: NDArray[np.float64], width: float = 5.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means of ``values`` over ``width`` ps and the middle of each; of a run shorter than thrice that, the values."""
+    if time[-1] - time[0] < 3 * width:
+        return time, values
+    grid = np.arange(time[0], time[-1], RECORDED)
+    kernel = np.full(round(width / RECORDED), RECORDED / width)
+    half = (len(kernel) - 1) / 2 * RECORDED
+    smooth = np.convolve(np.interp(grid, time, values), kernel, mode="valid")
+    return grid[: len(smooth)] + half, smooth
