@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from priorbench.errors import PriorbenchError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from priorbench.datasets.tip3p import TIP3POptions
 
 EV = 0.010364269656262174  # of one kJ/mol
@@ -253,7 +251,7 @@ def draw(trajectories: Mapping[str, Mapping[str, NDArray[Any]]], options: "TIP3P
                 axes.plot(*running_mean(time, np.concatenate([before, values]) * unit), color=shade, lw=0.8)
             structure.plot(*oxygen_distribution(arrays["positions"], float(arrays["box"])), color=shade, lw=0.8)
         for axes in (temperature, energy):
-            axes.axvline(0, color="black", lw=0.8, ls=":")
+            axes.axvspan(0, _duration(options), color="0.9", lw=0, zorder=0)
         temperature.axhline(options.temperature, color="black", lw=0.8, ls="--")
         temperature.set(xlabel="time since equilibration (ps)", ylabel="temperature (K)")
         energy.set(xlabel="time since equilibration (ps)", ylabel="potential energy (meV/molecule)")
