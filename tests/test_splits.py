@@ -191,6 +191,13 @@ def test_shares_are_of_structures_and_a_large_group_goes_to_training(tmp_path: P
         assert np.abs(np.array(sizes) - [80, 10, 10]).max() <= 6
 
 
+def test_large_groups_go_to_the_largest_side_whichever_it_is(tmp_path: Path) -> None:
+    path = save(tmp_path, block(toy(100), np.repeat(range(43), [20] * 3 + [1] * 40)))
+    for seed in range(5):
+        sides = splitting(path, seed=seed, train=0.05, validation=0.05)
+        assert {side: len(chosen) for side, chosen in sides.items()} == {"train": 5, "validation": 5, "test": 90}
+
+
 def test_what_nothing_can_be_compared_to_is_counted(tmp_path: Path) -> None:
     path = save(tmp_path, block(toy(20), range(20)), block(toy(20)[:, :3], [0] * 20))
     splitting(path, train=0.5, validation=0.2)  # the group of twenty is the training side

@@ -111,10 +111,11 @@ def _drawn_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Split:
     order, owner = _mixed_order(frames, everything, spec["seed"])
     sizes = np.bincount(owner)
     shares = (spec["train"], spec["validation"], 1 - spec["train"] - spec["validation"])
-    # A group that would more than fill a small side by itself goes to training, whatever its place in the order.
+    # A group that would more than fill a small side by itself goes to the largest, whatever its place in the order.
     large = sizes[order] > 1.5 * min(shares) * len(frames)
-    if not large.all():
-        order = np.concatenate([order[large], order[~large]])
+    if not large.all() and max(shares) in (shares[0], shares[2]):
+        ends = [order[large], order[~large]]
+        order = np.concatenate(ends if shares[0] == max(shares) else ends[::-1])
     cuts = _cuts(sizes[order], shares, where)
     return {
         side: np.flatnonzero(np.isin(owner, members))
@@ -142,9 +143,9 @@ def _official_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Spli
             f"{where}: the official sides have {len(order)} training groups and {len(test)} test structures; "
             "at least 2 and 1 are needed, take more structures"
         )
-    share = spec["validation"] / (spec["train"] + spec["validation"])
-    in_validation = min(max(1, round(share * len(order))), len(order) - 1)
-    validation = np.isin(owner, order[len(order) - in_validation :])
+    ends = np.concatenate([[0], np.cumsum(np.bincount(owner)[order])])
+    share = spec["train"] / (spec["train"] + spec["validation"])
+    validation = np.isin(owner, order[_nearest_cut(ends, share * ends[-1], 1, len(order) - 1) :])
     return {"train": training[~validation], "validation": training[validation], "test": test}
 
 

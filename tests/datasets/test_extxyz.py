@@ -13,7 +13,9 @@ from ase.constraints import FixAtoms
 from ase.io import write
 from tests.conftest import water_box
 
+from priorbench.datasets.distances import kinds
 from priorbench.datasets.extxyz import ExtXYZ, ExtXYZOptions
+from priorbench.datasets.groups import closest
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.neighbours import build
@@ -160,6 +162,47 @@ def test_labels_of_two_levels_of_theory_are_never_mixed(tmp_path: Path) -> None:
     assert load(saved(tmp_path, structures)).metadata["labels"] == {"energy": "energy", "forces": "forces"}
 
 
+@pytest.mark.parametrize("lacks", ["REF_energy", "REF_forces"])
+def test_a_kind_of_labels_that_lacks_one_is_not_mixed_with_another(tmp_path: Path, lacks: str) -> None:
+    # One missing label of a level of theory was enough to take that of another.
+    structures = waters()
+    for index, structure in enumerate(structures):
+        results = structure.calc.results
+        structure.info["REF_energy"] = results["energy"] - 1.0
+        structure.arrays["REF_forces"] = results["forces"] * 1.1
+        results.pop({"REF_energy": "forces", "REF_forces": "energy"}[lacks])
+        if index == 5:
+            structure.info.pop(lacks, structure.arrays.pop(lacks, None))
+    assert "not of one kind for all structures" in refused(saved(tmp_path, structures))
+
+
+def test_a_file_may_be_called_by_its_temperature(tmp_path: Path) -> None:
+    # ASE takes what follows an @ for an index.
+    saved(tmp_path, waters()).rename(tmp_path / "water@300K.xyz")
+    assert len(load(tmp_path / "water@300K.xyz")) == COUNT
+
+
+@pytest.mark.parametrize("lattice", ["fcc", "bcc", "hexagonal"])
+def test_frames_at_constant_pressure_stay_comparable_in_reduced_cells(tmp_path: Path, lattice: str) -> None:
+    # Each cell was reduced by itself, to a basis that flips from frame to frame.
+    cells = {
+        "fcc": [[0, 3.6, 3.6], [3.6, 0, 3.6], [3.6, 3.6, 0]],
+        "bcc": [[-4, 4, 4], [4, -4, 4], [4, 4, -4]],
+        "hexagonal": [[5, 0, 0], [2.5, 4.33, 0], [5, 4.33, 8]],
+    }
+    random, structures = np.random.default_rng(6), []
+    for index in range(60):
+        cell = np.array(cells[lattice]) @ (np.eye(3) + random.normal(0, 0.001, (3, 3)))
+        structure = Atoms("Cu4", scaled_positions=np.arange(12).reshape(4, 3) / 13, cell=cell, pbc=True)
+        structure.positions += np.random.default_rng(index // 2).normal(0, 0.1, (4, 3))
+        label(structure, random.normal(), random.normal(size=(4, 3)))
+        structures.append(structure)
+    frames = load(saved(tmp_path, structures), check_units=False)
+    assert np.unique(kinds(frames, np.arange(60))).tolist() == [0]
+    apart = closest(frames, np.arange(0, 60, 2), np.arange(1, 60, 2))
+    assert apart.max() < 0.03
+
+
 def test_a_refused_file_leaves_no_part(tmp_path: Path) -> None:
     # It was written first and refused by the next step.
     BAD["overlap"][0](tmp_path)
@@ -232,7 +275,7 @@ def test_a_molecule_far_from_the_origin_is_moved_there(tmp_path: Path) -> None:
     assert (frames.molecules == 0).all()
 
 
-@pytest.mark.parametrize("kind", ["rattled", "with water", "argon", "lone atoms", "volume scan"])
+@pytest.mark.parametrize("kind", ["rattled", "with water", "argon", "lone atoms", "volume scan", "still"])
 def test_real_physics_is_not_taken_for_other_units(tmp_path: Path, kind: str) -> None:
     from ase.build import bulk
     from ase.calculators.emt import EMT
@@ -246,8 +289,12 @@ def test_real_physics_is_not_taken_for_other_units(tmp_path: Path, kind: str) ->
             structure.positions += random.normal(0, 0.1, structure.positions.shape)
             structure.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0)
         else:
-            structure = bulk("Cu", "fcc", a=3.6 + (0.01 * index if "scan" in kind else 0), cubic=True) * 2
-            structure.positions += random.normal(0, {"rattled": 0.01}.get(kind, 0.03), structure.positions.shape)
+            structure = (
+                bulk("Cu", "fcc", a=3.6 + (0.01 * index if kind in ("volume scan", "still") else 0), cubic=True) * 2
+            )
+            structure.positions += random.normal(
+                0, {"rattled": 0.01, "still": 0.0}.get(kind, 0.03), structure.positions.shape
+            )
             structure.calc = EMT()
         energy, own = structure.get_potential_energy(), structure.get_forces()
         label(structure, energy, own)
@@ -279,7 +326,9 @@ def test_hartree_is_noticed_where_atoms_hardly_move(tmp_path: Path) -> None:
 
 def test_blocks_need_trajectories(tmp_path: Path) -> None:
     structures = [s for pair in zip(waters(side=2), waters(side=3), strict=True) for s in pair]
-    assert "structures of different atoms alternate (24 stretches" in failing(saved(tmp_path, structures), block=4)
+    assert "alternate: there are 12 stretches like that from structure 0" in failing(
+        saved(tmp_path, structures), block=4
+    )
 
 
 def failing(path: Path, **options: Any) -> str:
@@ -391,8 +440,9 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
         "structure 1: atom 80 has 1 columns",
     ),
     "empty": (text(lambda t: ""), "holds no structure"),
-    "cut in the last number": (text(lambda t: t.rstrip()[:-3]), "structure 3: atom 80 ends within a number"),
+    "cut in the last number": (text(lambda t: t.rstrip()[:-3]), "structure 3: atom 80 seems to end within a number"),
     "a blank line": (text(lambda t: t + "\n" + t), "structure 4: comes after a blank line, where reading ends"),
+    "a leading blank line": (text(lambda t: "\n" + t), "structure 0: comes after a blank line"),
     "a byte order mark": (text(lambda t: "\ufeff" + t), "structure 0: the file starts with a byte order mark"),
     "numbers of another language": (
         text(lambda t: re.sub(r" energy=\S+", " energy=-1.6D+01", t)),

@@ -257,6 +257,25 @@ def test_the_same_structure_elsewhere_turned_or_in_another_order_is_one_group() 
     assert groups(forces=forces * 1e-5) == [0, 1, 2, 3]  # minima of equal energy may be different ones
 
 
+def test_a_copy_is_found_among_many_and_after_rounding() -> None:
+    # An unrelated structure between two copies hid them, and so did four decimals.
+    random = np.random.default_rng(11)
+    forces = random.normal(0, 1, (4000, 12, 3))
+    forces /= np.sqrt((forces**2).sum((1, 2), keepdims=True) / 12)  # all of the same spread
+    forces[2000:2100] = forces[:100, random.permutation(12)] @ Rotation.random(rng=random).as_matrix()
+    energies = random.normal(size=4000)
+    energies[2000:2100] = energies[:100]
+    found = with_repeats(
+        np.arange(4000, dtype=np.int32),
+        energies.round(4),
+        forces.round(4).reshape(-1, 3),
+        np.full(48_000, 8, np.int16),
+        np.arange(4001) * 12,
+    )
+    assert found[2000:2100].tolist() == list(range(100))
+    assert len(np.unique(found)) == 3900
+
+
 def correlated(frames: int, time: float, atoms: int = 50, seed: int = 0) -> np.ndarray:
     """Forces (frames, atoms, 3) whose correlation falls as exp(−t/time)."""
     random = np.random.default_rng(seed)
@@ -306,6 +325,17 @@ def test_blocks_of_a_given_length_end_with_the_trajectory() -> None:
     assert found.dtype == np.int32
     with pytest.raises(PriorbenchError, match="blocks of 0 structures"):
         time_blocks(forces, offsets, np.array(numbers, np.int16), 0)
+
+
+def test_trajectories_that_alternate_are_refused() -> None:
+    # Two by two, every pair was a block of its own, and neighbouring frames met on two sides.
+    numbers = np.concatenate([[8, 8], [6, 6, 6]] * 20).astype(np.int16)
+    sizes = [1, 1, 1, 1, 1] * 20
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    forces = np.repeat(correlated(10, 20.0, atoms=1), 10, axis=0).reshape(-1, 3)
+    for length in (None, 4):
+        with pytest.raises(PriorbenchError, match=r"alternate: there are 20 stretches like that from structure 0 to 1"):
+            time_blocks(forces, offsets, numbers, length)
 
 
 def test_blocks_are_twice_as_long_as_forces_remember() -> None:

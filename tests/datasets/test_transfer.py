@@ -161,6 +161,9 @@ def test_the_size_is_that_of_the_server_or_an_error(server: Server, monkeypatch:
     server.statuses = [404] * 9
     with pytest.raises(PriorbenchError, match="answers 404 Not Found"):
         transfer.stated_size(server.url)
+    server.statuses, server.lengths, server.ranges = [], False, False
+    with pytest.raises(PriorbenchError, match="states no length"):
+        transfer.stated_size(server.url)
 
 
 def test_a_server_without_ranges_starts_again(server: Server, target: Path) -> None:
@@ -193,6 +196,15 @@ def test_a_wrong_checksum_leaves_nothing(server: Server, target: Path) -> None:
     server.content = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
     refused(server, target, r"has the sha256:[0-9a-f]{64}, not sha256:")
     assert not any(target.parent.iterdir())
+
+
+def test_a_page_without_a_length_does_not_cost_what_has_come(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    part = target.with_name("data.tar.gz.part")
+    part.write_bytes(CONTENT[:60_000])
+    server.content, server.ranges, server.lengths = b"<html>log in</html>", False, False
+    refused(server, target, "neither continues nor says how long the file is after 60000 of 100000 bytes")
+    assert part.read_bytes() == CONTENT[:60_000]
 
 
 @pytest.mark.parametrize("said", [True, False])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorbench.datasets.distances import by_value
+from priorbench.datasets.distances import by_value, kinds
 from priorbench.datasets.plausibility import Survey, check_block, check_density, check_overlap, check_units, survey
 from priorbench.frames import NEITHER, Frames, items_of
 from priorbench.molecules import intact_molecules
@@ -117,13 +117,15 @@ def tidied(block: Block) -> Block:
 
     owner = np.repeat(np.arange(len(block.energies)), np.diff(block.offsets))
     cells, positions = block.cells.copy(), block.positions.copy()
-    keys = np.concatenate([cells.reshape(-1, 9), block.pbc], axis=1)
-    for structure, members in _distinct(keys[block.pbc.any(axis=1)], np.flatnonzero(block.pbc.any(axis=1))):
+    places = np.flatnonzero(block.pbc.any(axis=1))
+    for kind in by_value(kinds(block, places)):
+        # One integer matrix for all similar cells: each reduced by itself would have a basis of its own.
+        members, structure = places[kind], int(places[kind[0]])
         # Directions without a vector get one, for the reduction leaves them alone.
         whole = np.where((np.abs(cells[structure]).sum(axis=1) > 0)[:, None], cells[structure], np.eye(3))
-        reduced = minkowski_reduce(whole, block.pbc[structure])[0]
+        reduced, matrix = minkowski_reduce(whole, block.pbc[structure])
         if (reduced**2).sum() < (1 - 1e-9) * (whole**2).sum():  # not only in another order
-            cells[members] = np.where(block.pbc[structure][:, None], reduced, cells[structure])
+            cells[members] = np.where(block.pbc[structure][:, None], matrix @ cells[members], cells[members])
     periodic = np.where(block.pbc[:, :, None], cells, 0.0)
     whole_cells = np.floor(np.einsum("ak,akc->ac", positions, np.linalg.pinv(periodic)[owner])) * block.pbc[owner]
     far = np.bincount(owner[(np.abs(whole_cells) > FAR).any(axis=1)], minlength=len(cells)) > 0
@@ -134,12 +136,6 @@ def tidied(block: Block) -> Block:
         if np.abs(positions[own]).max() > FAR_AWAY:
             positions[own] -= positions[own].mean(axis=0)
     return replace(block, cells=cells, positions=positions)
-
-
-def _distinct(keys: NDArray[Any], places: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
-    """The first of each set of equal rows of ``keys`` (n, k), and all of them, as ``places`` (n,)."""
-    which = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
-    return [(int(places[members[0]]), places[members]) for members in by_value(which)]
 
 
 def take(frames: Frames, structures: NDArray[np.int64]) -> Frames:

@@ -27,9 +27,10 @@ def read_structures(path: Path) -> list["Atoms"]:
     expected = _check_lines(path)
     structures: list[Atoms] = []
     try:
-        for structure in iread(path, index=":", format="extxyz"):
-            del structure.constraints  # fixed atoms keep their forces
-            structures.append(structure)
+        with path.open(encoding="utf-8") as file:  # of a path, ASE takes what follows an @ for an index
+            for structure in iread(file, index=":", format="extxyz"):
+                del structure.constraints  # fixed atoms keep their forces
+                structures.append(structure)
     except Exception as error:  # ASE raises whatever its parser meets
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         refuse(
@@ -63,7 +64,8 @@ def labels(
         every[1].update(force)
         if energy and force and (energy[0], force[0]) not in found:
             found.append((energy[0], force[0]))
-    if not found and len(every[0]) == len(every[1]) == 1:  # nothing else that either could belong to
+    if not found and len(every[0]) == len(every[1]) == 1 and sum(map(any, have.values())) == 2:
+        # There is nothing else, in any structure, that either could belong to.
         found = [(every[0].pop(), every[1].pop())]
     if not found:
         _refuse_unlabelled(path, structures, have, energy_key, forces_key)
@@ -125,7 +127,7 @@ def _check_lines(path: Path) -> int:
         with path.open(encoding="utf-8", newline=None) as lines:
             while line := lines.readline():
                 if not line.strip():
-                    gap = index > 0
+                    gap = True
                     continue
                 if gap:
                     refuse(path, index, "comes after a blank line, where reading ends; remove the blank line")
@@ -133,7 +135,7 @@ def _check_lines(path: Path) -> int:
                     refuse(path, index, "the file starts with a byte order mark; save it as plain UTF-8")
                 if not re.fullmatch(r"\s*\d+\s*", line) or int(line) == 0:
                     refuse(path, index, f"a number of atoms was expected, found {line.strip()[:40]!r}; it is damaged")
-                comment, count, width, lengths = lines.readline(), int(line), 0, set[int]()
+                comment, count, width, decimals = lines.readline(), int(line), 0, set[int]()
                 species = _species_column(comment)
                 for atom in range(count):
                     row = lines.readline()
@@ -143,9 +145,14 @@ def _check_lines(path: Path) -> int:
                     width = width or len(words)
                     if len(words) != width:
                         refuse(path, index, f"atom {atom} has {len(words)} columns, others {width}; it is damaged")
-                    if not whole and len(lengths) == 1 and len(row) < min(lengths) - 1:
-                        refuse(path, index, f"atom {atom} ends within a number; the file is cut short")
-                    lengths.add(len(row))
+                    if not whole and _decimals(words[-1]) < min(decimals, default=0):
+                        refuse(
+                            path,
+                            index,
+                            f"atom {atom} seems to end within a number; the file is cut short (if it is whole, end its "
+                            "last line)",
+                        )
+                    decimals.add(_decimals(words[-1]))
                     symbol = words[species] if species is not None and species < len(words) else None
                     if symbol is not None and not symbol.isdigit() and atomic_numbers.get(symbol, 0) == 0:
                         refuse(path, index, f"{symbol[:40]!r} is no element of the periodic table")
@@ -157,6 +164,11 @@ def _check_lines(path: Path) -> int:
     if index == 0:
         raise PriorbenchError(f"{path}: holds no structure")
     return index
+
+
+def _decimals(word: str) -> int:
+    """Digits behind the point, with those of an exponent."""
+    return len(word.partition(".")[2])
 
 
 def _species_column(comment: str) -> int | None:

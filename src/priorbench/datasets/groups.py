@@ -17,7 +17,7 @@ from priorbench.errors import PriorbenchError
 
 REACH = 1.0  # Å, up to which the distance to the nearest structure is measured
 DECORRELATED = 0.1  # of the normalised force autocorrelation
-SAME_ENERGY, SAME_FORCE = 1e-4, 1e-4  # eV, eV/Å: what printing a label to a file may change
+SAME_ENERGY, SAME_FORCE = 1e-4, 2e-4  # eV, eV/Å: what printing labels with four decimals may change
 LEAST_FORCE = 1e-3  # eV/Å, root mean square below which equal forces say nothing
 
 
@@ -71,15 +71,18 @@ def with_repeats(
     """
     lengths = np.linalg.norm(forces, axis=1)
     spread = np.sqrt(np.add.reduceat(lengths**2, offsets[:-1]) / np.diff(offsets))
-    order = np.lexsort((energies, spread))
+    order, candidates = np.argsort(spread, kind="stable"), []
+    for ahead in range(1, len(order)):
+        first, second = order[:-ahead], order[ahead:]
+        near = (spread[second] - spread[first] < SAME_FORCE) & (spread[first] > LEAST_FORCE)
+        if not near.any():
+            break
+        near &= np.abs(energies[first] - energies[second]) < SAME_ENERGY
+        candidates += list(zip(first[near].tolist(), second[near].tolist(), strict=True))
     pairs = [
         (a, b)
-        for a, b in pairwise(order.tolist())
-        if spread[a] > LEAST_FORCE
-        and abs(spread[a] - spread[b]) < SAME_FORCE
-        and abs(energies[a] - energies[b]) < SAME_ENERGY
-        and _agree(atomic_numbers, offsets, a, b, 0)
-        and _agree(lengths, offsets, a, b, SAME_FORCE)
+        for a, b in candidates
+        if _agree(atomic_numbers, offsets, a, b, 0) and _agree(lengths, offsets, a, b, SAME_FORCE)
     ]
     one, two = np.array(pairs, np.int64).reshape(-1, 2).T
     count = int(groups.max(initial=-1)) + 1
@@ -164,14 +167,16 @@ def time_blocks(
         raise PriorbenchError(f"blocks of {length} structures: a block needs at least one; give a longer length")
     blocks, first = np.zeros(len(offsets) - 1, np.int32), 0
     trajectories = _trajectories(offsets, atomic_numbers)
-    if len(trajectories) > 1 and np.median([end - start for start, end in trajectories]) < (length or 2):
-        raise PriorbenchError(
-            f"structures of different atoms alternate ({len(trajectories)} stretches of equal ones), so that no "
-            "trajectory can be cut into blocks; sort them, or give group_key"
-        )
-    for start, end in trajectories:
+    atoms = [atomic_numbers[offsets[start] : offsets[start + 1]].tobytes() for start, _ in trajectories]
+    for (start, end), own in zip(trajectories, atoms, strict=True):
         whole = forces[offsets[start] : offsets[end]].reshape(end - start, -1, 3)
         size = length or int(np.ceil(2 * autocorrelation_time(whole)))
+        if size > end - start and atoms.count(own) > 1:
+            raise PriorbenchError(
+                f"structures of different atoms alternate: there are {atoms.count(own)} stretches like that from "
+                f"structure {start} to {end - 1}, shorter than a block of {size}, so that what belongs together cannot "
+                "be told; sort them, or give group_key"
+            )
         last = max(1, (end - start) // size) - 1
         blocks[start:end] = first + np.minimum(np.arange(end - start) // size, last)
         first += last + 1

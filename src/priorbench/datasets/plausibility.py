@@ -36,6 +36,7 @@ SEARCHED = 3.0  # Å, within which every pair of elements has its shortest dista
 CLOSEST = 0.4  # of the sum of the covalent radii; nearer atoms overlap
 NEAREST = (0.5, 1.5)  # of the sum of the covalent radii, median over the atoms
 FORCE_SPREAD = (0.05, 10.0)  # eV/Å
+NO_FORCE = 1e-6  # eV/Å, what rounding leaves of forces that are zero by symmetry
 LEAST_SPREAD_RATIO = 0.02  # Å
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 FEWEST = 10  # structures from which a spread is judged
@@ -205,7 +206,7 @@ def check_units(block: "Block", found: Survey) -> None:
 
 def _is_plausible(block: "Block", spread: float) -> bool:
     """Whether forces have a spread that eV/Å may have; none by symmetry and those of noble gases may be small."""
-    small = spread == 0 or bool(np.isin(block.atomic_numbers, NOBLE_GASES).all())
+    small = spread < NO_FORCE or bool(np.isin(block.atomic_numbers, NOBLE_GASES).all())
     return spread <= FORCE_SPREAD[1] and (small or spread >= FORCE_SPREAD[0])
 
 
@@ -221,7 +222,7 @@ def _check_energies(block: "Block", spread: float) -> None:
             f"kJ/mol, not eV; {ADVICE}",
         )
     same = _commonest(block)
-    if len(same) < FEWEST or spread == 0:
+    if len(same) < FEWEST or spread < NO_FORCE:
         return
     ratio = float(block.energies[same].std() / np.sqrt(np.diff(block.offsets)[same[0]]) / spread)
     if ratio < 1e-9:

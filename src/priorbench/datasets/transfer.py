@@ -55,7 +55,8 @@ def stated_size(url: str) -> int:
                 size = _offered(answer)
                 if answer.status_code in (200, 206) and size is not None:
                     return size
-                reason = f"answers {answer.status_code} {answer.reason}" if size is None else "states no length"
+                found = answer.status_code in (200, 206)
+                reason = "states no length" if found else f"answers {answer.status_code} {answer.reason}"
         except requests.RequestException as error:
             reason = f"the connection failed ({type(error).__name__})"
     raise PriorbenchError(f"{url}: {reason}")
@@ -104,6 +105,8 @@ def _attempt(url: str, part: Path, have: int, size: int, progress: Progress | No
                 raise PriorbenchError(f"{url}: has {offered} bytes, not the {size} expected; it changed upstream")
             if answer.status_code not in (200, 206):
                 return f"the server answered {answer.status_code}"
+            if answer.status_code == 200 and have and offered is None:  # perhaps a page that says "log in first"
+                return "the server neither continues nor says how long the file is"
             start = have if answer.status_code == 206 else 0
             if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 return "the server sent another range than was asked for"
