@@ -66,8 +66,19 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
+    return digest_file(path, "sha256")
+
+
+def digest_file(path: Path, algorithm: str) -> str:
+    """Digest of a file's bytes by an algorithm of hashlib, hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def checksum_file(path: Path, like: str) -> str:
+    """``"<algorithm>:<digest>"`` of a file, by the algorithm of the checksum that it shall be ``like``."""
+    algorithm = like.partition(":")[0]
+    return f"{algorithm}:{digest_file(path, algorithm)}"
 
 
 def sha256_json(value: Any) -> str:

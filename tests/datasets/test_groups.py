@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -248,8 +249,8 @@ def test_the_same_structure_elsewhere_turned_or_in_another_order_is_one_group() 
 
     def groups(**changes: np.ndarray) -> list[int]:
         arrays = {"energies": energies, "forces": forces, "atomic_numbers": numbers} | changes
-        flat = arrays["forces"].reshape(-1, 3), arrays["atomic_numbers"].ravel()
-        return with_repeats(own, arrays["energies"], *flat, offsets).tolist()
+        flat = {"forces": arrays["forces"].reshape(-1, 3), "atomic_numbers": arrays["atomic_numbers"].ravel()}
+        return with_repeats(own, SimpleNamespace(**{**arrays, **flat}, offsets=offsets)).tolist()
 
     assert groups() == [0, 1, 0, 2]
     assert groups(energies=energies + np.array([0, 0, 1e-3, 0])) == [0, 1, 2, 3]
@@ -267,10 +268,12 @@ def test_a_copy_is_found_among_many_and_after_rounding() -> None:
     energies[2000:2100] = energies[:100]
     found = with_repeats(
         np.arange(4000, dtype=np.int32),
-        energies.round(4),
-        forces.round(4).reshape(-1, 3),
-        np.full(48_000, 8, np.int16),
-        np.arange(4001) * 12,
+        SimpleNamespace(
+            energies=energies.round(4),
+            forces=forces.round(4).reshape(-1, 3),
+            atomic_numbers=np.full(48_000, 8, np.int16),
+            offsets=np.arange(4001) * 12,
+        ),
     )
     assert found[2000:2100].tolist() == list(range(100))
     assert len(np.unique(found)) == 3900

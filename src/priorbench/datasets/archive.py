@@ -40,3 +40,16 @@ def read_npz(path: Path, names: Iterable[str]) -> Arrays:
     except Exception as error:  # zipfile, zlib and numpy's parser of headers raise whatever they meet
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PriorbenchError(f"{path}: damaged or not an acquired part ({reason}); delete it and run again") from None
+
+
+def write_part(path: Path, part: str, **arrays: NDArray[Any]) -> None:
+    """Write ``arrays`` to ``path`` as :func:`write_npz` does, together with the name of the ``part`` that they are."""
+    write_npz(path, **arrays, part=np.array(part))
+
+
+def read_part(path: Path, part: str, names: Iterable[str]) -> Arrays:
+    """Read what :func:`write_part` wrote; a file of another part is a :class:`PriorbenchError`."""
+    arrays = read_npz(path, (*names, "part"))
+    if (found := str(arrays.pop("part"))) != part:
+        raise PriorbenchError(f"{path}: holds {found}, not {part}; delete it and run again")
+    return arrays

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorbench.datasets.distances import by_value, kinds
-from priorbench.datasets.plausibility import Survey, check_block, check_density, check_overlap, check_units, survey
+from priorbench.datasets.groups import draw_groups
+from priorbench.datasets.plausibility import (
+    Survey,
+    check_block,
+    check_density,
+    check_labels,
+    check_lengths,
+    check_overlap,
+    survey,
+)
 from priorbench.frames import NEITHER, Frames, items_of
 from priorbench.molecules import intact_molecules
 
@@ -102,8 +111,10 @@ def check(block: Block, plausible: bool = True) -> Survey:
         check_density(block)
     found = survey(block)
     if plausible:
-        check_units(block, found)
+        check_lengths(block, found)
     check_overlap(block, found)
+    if plausible:
+        check_labels(block)
     return found
 
 
@@ -160,6 +171,15 @@ def take(frames: Frames, structures: NDArray[np.int64]) -> Frames:
         metadata=frames.metadata,
     )
     return replace(taken, metadata={**taken.metadata, "shortest_distances_A": survey(taken).shortest})
+
+
+def filtered(frames: Frames, intact_only: bool, max_structures: int | None) -> Frames:
+    """``frames``, or only the intact ones, and of these whole groups with at most so many structures; may be none."""
+    chosen = np.flatnonzero(all_intact(frames)) if intact_only else np.arange(len(frames))
+    if max_structures is not None and len(chosen):
+        groups = np.unique(frames.groups[chosen], return_inverse=True)[1].astype(np.int32)
+        chosen = chosen[draw_groups(groups, max_structures)]
+    return take(frames, chosen)
 
 
 def all_intact(frames: Frames) -> NDArray[np.bool_]:

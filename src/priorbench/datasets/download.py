@@ -56,7 +56,7 @@ def _download(url: str, sha256: str, relative: str) -> Path:
         try:
             return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=target.name, path=target.parent))
         except requests.RequestException as error:
-            reason = why(error)
+            reason = _why(error)
             if error.response is not None and error.response.status_code in GONE:
                 break
         except ValueError:
@@ -64,7 +64,7 @@ def _download(url: str, sha256: str, relative: str) -> Path:
     raise PriorbenchError(f"{url}: {reason}; {advice}")
 
 
-def why(error: "requests.RequestException") -> str:
+def _why(error: "requests.RequestException") -> str:
     """The reason of a failed request in a few words."""
     if error.response is not None:
         return f"answers {error.response.status_code} {error.response.reason}"

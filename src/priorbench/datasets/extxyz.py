@@ -4,6 +4,7 @@ Atoms may be in any order and wrapped or not, the cell of any shape, periodic in
 sizes may be mixed.  The one part holds what was read in Å, eV and eV/Å.
 """
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -100,13 +101,12 @@ class ExtXYZ:
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames in the order of the file, with groups as the options say."""
-        from dataclasses import replace
-
-        from priorbench.datasets.blocks import assemble, check
+        from priorbench.datasets.blocks import assemble
+        from priorbench.datasets.plausibility import check_block
 
         arrays = read_npz(parts["structures"], (*FLAT, "names", "sha256"))
         block = self._block(arrays)
-        check(block, self.options.check_units)  # groups are sought among sound structures only
+        check_block(block)  # groups are sought among sound structures only; all else was checked before it was written
         grouped = replace(block, groups=self._groups(block, arrays["keys"]))
         return assemble([grouped], self._metadata(arrays), plausible=self.options.check_units)
 
@@ -163,9 +163,11 @@ class ExtXYZ:
             groups = time_blocks(block.forces, block.offsets, block.atomic_numbers, length)
         else:
             groups = near_duplicates(block, Nearness(self.options.distance))
-        return with_repeats(groups, block.energies, block.forces, block.atomic_numbers, block.offsets)
+        return with_repeats(groups, block)
 
     def _metadata(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        from priorbench.datasets.groups import Nearness
+
         options = self.options
         length, energy = options.length_unit, options.energy_unit
         return {
@@ -173,7 +175,7 @@ class ExtXYZ:
             "description": options.description,
             "licence": options.licence,
             "citation": options.citation,
-            "nearness": {"distance": options.distance},
+            "nearness": asdict(Nearness(options.distance)),
             "units": {"in": f"{length}, {energy}, {energy}/{length}", "out": "Å, eV, eV/Å"},
             "subsystems": ["all"],
             "labels": {"energy": str(arrays["names"][0]), "forces": str(arrays["names"][1])},

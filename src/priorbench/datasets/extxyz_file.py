@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ KINDS = (  # names of energies and forces of one level of theory
     (("REF_energy",), ("REF_forces",)),
     (("dft_energy", "DFT_energy"), ("dft_forces", "DFT_forces")),
 )
+
+Presence = dict[str, list[bool]]  # by name, whether each structure has it
 
 
 def read_structures(path: Path) -> list["Atoms"]:
@@ -49,26 +51,24 @@ def labels(
     Where a name is not given, it is the first of the usual ones (``KINDS``) that all structures have.  The energy of
     one level of theory is never taken with the forces of another, and two are refused unless the names say which.
     """
-    have: dict[str, list[bool]] = {}
+    have: tuple[Presence, Presence] = ({}, {})  # of energies, of forces
 
-    def there(name: str, read: Any) -> bool:
-        have[name] = [read(s, name) is not None for s in structures]
-        return all(have[name])
+    def complete(place: int, given: str | None, usual: tuple[str, ...]) -> list[str]:
+        read = (_energy, _forces)[place]
+        names = (given,) if given else usual
+        for name in names:
+            if name not in have[place]:
+                have[place][name] = [read(s, name) is not None for s in structures]
+        return [name for name in names if all(have[place][name])]
 
-    found: list[tuple[str, str]] = []
-    every: tuple[set[str], set[str]] = (set(), set())
-    for energies, forces in KINDS:
-        energy = [n for n in ((energy_key,) if energy_key else energies) if there(n, _energy)]
-        force = [n for n in ((forces_key,) if forces_key else forces) if there(n, _forces)]
-        every[0].update(energy)
-        every[1].update(force)
-        if energy and force and (energy[0], force[0]) not in found:
-            found.append((energy[0], force[0]))
-    if not found and len(every[0]) == len(every[1]) == 1 and sum(map(any, have.values())) == 2:
+    kinds = [(complete(0, energy_key, energies), complete(1, forces_key, forces)) for energies, forces in KINDS]
+    found = list(dict.fromkeys((energy[0], force[0]) for energy, force in kinds if energy and force))
+    anywhere = [[name for name, flags in names.items() if any(flags)] for names in have]
+    if not found and all(len(names) == 1 and all(have[i][names[0]]) for i, names in enumerate(anywhere)):
         # There is nothing else, in any structure, that either could belong to.
-        found = [(every[0].pop(), every[1].pop())]
+        found = [(anywhere[0][0], anywhere[1][0])]
     if not found:
-        _refuse_unlabelled(path, structures, have, energy_key, forces_key)
+        _refuse_unlabelled(path, structures, have)
     read = [
         (
             (energy, np.array([_energy(s, energy) for s in structures], np.float64)),
@@ -90,19 +90,12 @@ def refuse(path: Path, index: int, reason: str) -> NoReturn:
     raise PriorbenchError(f"{path}: structure {index}: {reason}")
 
 
-def _refuse_unlabelled(
-    path: Path, structures: list["Atoms"], have: dict[str, list[bool]], energy_key: str | None, forces_key: str | None
-) -> NoReturn:
+def _refuse_unlabelled(path: Path, structures: list["Atoms"], have: tuple[Presence, Presence]) -> NoReturn:
     """Name what is missing: of the energies first, by the name that most structures have."""
-    for what, given, read, usual in (
-        ("energy", energy_key, _energy, [n for kind in KINDS for n in kind[0]]),
-        ("forces", forces_key, _forces, [n for kind in KINDS for n in kind[1]]),
-    ):
-        names = [given] if given else list(dict.fromkeys(usual))
-        known = {n: have.get(n, [read(s, n) is not None for s in structures]) for n in names}
+    for what, known in zip(("energy", "forces"), have, strict=True):
         if any(all(flags) for flags in known.values()):
             continue
-        best = max(names, key=lambda name: sum(known[name]))
+        best = max(known, key=lambda name: sum(known[name]))
         index = known[best].index(False)
         structure = structures[index]
         results = structure.calc.results if structure.calc is not None else {}
@@ -111,7 +104,7 @@ def _refuse_unlabelled(
             refuse(
                 path, index, f"its {best} cannot be read as {what}: {str(raw)[:40]!r}; write numbers in plain notation"
             )
-        refuse(path, index, f"it has no {what} (looked for {', '.join(names)}); add it or give its name in {what}_key")
+        refuse(path, index, f"it has no {what} (looked for {', '.join(known)}); add it or give its name in {what}_key")
     raise PriorbenchError(
         f"{path}: has energies and forces, but not of one kind for all structures; name them in energy_key and "
         "forces_key"

@@ -7,7 +7,7 @@ product of embeddings in single precision; the few that may be near are then mea
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,18 @@ class Nearness:
         return cls(**metadata.get("nearness", {}))
 
 
+class Labelled(Structures, Protocol):
+    """Structures with their labels."""
+
+    @property
+    def energies(self) -> NDArray[np.float64]:
+        """(S,) eV."""
+
+    @property
+    def forces(self) -> NDArray[np.float64]:
+        """(A, 3) eV/Å."""
+
+
 DEFAULT = Nearness()
 WATER = Nearness(0.1, heavy=True)
 
@@ -55,21 +67,16 @@ def near_duplicates(structures: Structures, nearness: Nearness = DEFAULT) -> NDA
     for members in by_value(kinds(structures, everything)):
         if len(members) > 1:
             labels[members] = members[_linked(measure(structures, members, nearness.heavy), nearness.distance)]
-    return _by_first_appearance(labels)
+    return by_first_appearance(labels)
 
 
-def with_repeats(
-    groups: NDArray[np.int32],
-    energies: NDArray[np.float64],
-    forces: NDArray[np.float64],
-    atomic_numbers: NDArray[np.int16],
-    offsets: NDArray[np.int64],
-) -> NDArray[np.int32]:
+def with_repeats(groups: NDArray[np.int32], structures: Labelled) -> NDArray[np.int32]:
     """``groups`` (S,), those made one that hold the same structure, whatever its place, orientation or order of atoms.
 
-    Structures are the same where composition, energy (S,) eV and the sorted lengths of the forces (A, 3) eV/Å agree.
+    Structures are the same where composition, energy and the sorted lengths of the forces agree.
     """
-    lengths = np.linalg.norm(forces, axis=1)
+    energies, atomic_numbers, offsets = structures.energies, structures.atomic_numbers, structures.offsets
+    lengths = np.linalg.norm(structures.forces, axis=1)
     spread = np.sqrt(np.add.reduceat(lengths**2, offsets[:-1]) / np.diff(offsets))
     order, candidates = np.argsort(spread, kind="stable"), []
     for ahead in range(1, len(order)):
@@ -87,7 +94,7 @@ def with_repeats(
     one, two = np.array(pairs, np.int64).reshape(-1, 2).T
     count = int(groups.max(initial=-1)) + 1
     joined = merged(np.arange(count), groups[one].astype(np.int64), groups[two].astype(np.int64))
-    return _by_first_appearance(joined[groups])
+    return by_first_appearance(joined[groups])
 
 
 def _agree(values: NDArray[Any], offsets: Integers, one: int, two: int, tolerance: float) -> bool:
@@ -253,6 +260,7 @@ def _distances(measure: Measure, some: Integers, others: Integers) -> NDArray[np
     return np.concatenate([np.zeros(0), *parts])
 
 
-def _by_first_appearance(labels: NDArray[Any]) -> NDArray[np.int32]:
+def by_first_appearance(labels: NDArray[Any]) -> NDArray[np.int32]:
+    """The same groups, counted from 0 in the order of their first structures."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[inverse], np.int32)

@@ -5,7 +5,6 @@ The lock file (``data.lock.json`` in the current directory, or PRIORBENCH_LOCK) 
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from typing import Any
 
 from priorbench.datasets.download import cache_folder
 from priorbench.errors import PriorbenchError
-from priorbench.io import sha256_file, write_json
+from priorbench.io import checksum_file, sha256_file, write_json
 
 LOCK = "data.lock.json"
 STEPS = 20  # lines of progress that a whole download prints
@@ -159,10 +158,10 @@ def _accept(
     pin, found = pinned(url), Pin(copy.stat().st_size, sha256_file(copy))
     if pin is None:
         stated, why = _ask(first)
-        if stated is not None and stated != (found.size, _checksum(copy, stated[1])):
+        if stated is not None and stated != (own := (found.size, checksum_file(copy, stated[1]))):
             raise PriorbenchError(
-                f"{copy}: has {found.size} bytes and the {_checksum(copy, stated[1])}, its publisher states "
-                f"{stated[0]} and {stated[1]}; {advice}"
+                f"{copy}: has {own[0]} bytes and the {own[1]}, its publisher states {stated[0]} and {stated[1]}; "
+                f"{advice}"
             )
         _pin_first(url, copy, found, check, why)
     elif pin != found:
@@ -178,12 +177,6 @@ def _ask(first: Callable[[], tuple[int, str]] | None) -> tuple[tuple[int, str] |
     except PriorbenchError as error:
         return None, f"taken by its content alone, for {error}"
     return stated, f"as its publisher states ({stated[1]})"
-
-
-def _checksum(path: Path, like: str) -> str:
-    algorithm = like.partition(":")[0]
-    with path.open("rb") as file:
-        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def _pin_first(url: str, copy: Path, found: Pin, check: Callable[[Path], object] | None, why: str) -> None:

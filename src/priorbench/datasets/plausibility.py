@@ -2,8 +2,8 @@
 
 Units are judged by physical ranges that all condensed matter and molecules near their equilibrium keep:
 
-- Most atoms have their nearest neighbour at 0.5 to 1.5 times the sum of the covalent radii.  In nm the ratio is 0.1,
-  in Bohr 1.9 times what it should be.  Noble gases and lone atoms, which have no bonds, are left out, and nothing is
+- Most atoms have their nearest neighbour within 1.5 times the sum of the covalent radii.  In Bohr the ratio is 1.9
+  times what it should be, in nm 0.1.  Noble gases and lone atoms, which have no bonds, are left out, and nothing is
   said of pure hydrogen.  No matter has more than ``DENSEST`` atoms in a cubic ångström; in nm there are a thousand
   times as many.
 - Force components spread by 0.05 to 10 eV/Å.  Hartree/Bohr are 51 times smaller, kcal/mol/Å 23 times larger.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SEARCHED = 3.0  # Å, within which every pair of elements has its shortest distance recorded
 CLOSEST = 0.4  # of the sum of the covalent radii; nearer atoms overlap
-NEAREST = (0.5, 1.5)  # of the sum of the covalent radii, median over the atoms
+NEAREST = 1.5  # of the sum of the covalent radii, median over the atoms; beyond it Bohr are taken for Å
 FORCE_SPREAD = (0.05, 10.0)  # eV/Å
 NO_FORCE = 1e-6  # eV/Å, what rounding leaves of forces that are zero by symmetry
 LEAST_SPREAD_RATIO = 0.02  # Å
@@ -67,7 +67,7 @@ def survey(block: "Block | Frames") -> Survey:
     radii = covalent_radii()
     elements = np.unique(block.atomic_numbers).astype(np.int64)
     bonding = [z for z in elements if z not in NOBLE_GASES]
-    reach = max(SEARCHED, NEAREST[1] * 2 * float(radii[bonding].max(initial=0.0)))
+    reach = max(SEARCHED, NEAREST * 2 * float(radii[bonding].max(initial=0.0)))
     kinds = np.full(len(radii), -1, np.int64)
     kinds[elements] = np.arange(len(elements))
     shortest = np.full(len(elements) ** 2, np.inf)
@@ -175,8 +175,8 @@ def check_overlap(block: "Block", found: Survey) -> None:
         _refuse(block, at, f"{found.closest_pair[at]} and overlap; remove the structure or correct its cell")
 
 
-def check_units(block: "Block", found: Survey) -> None:
-    """Refuse a block whose lengths, forces or energies lie outside the ranges of the module's docstring."""
+def check_lengths(block: "Block", found: Survey) -> None:
+    """Refuse a block whose lengths lie outside the ranges of the module's docstring."""
     if NANOMETRE[0] < found.nearest < NANOMETRE[1]:
         at = int(found.closest.argmin())
         fractional = bool(((block.positions >= -0.01) & (block.positions <= 1.01)).all())
@@ -186,11 +186,14 @@ def check_units(block: "Block", found: Survey) -> None:
             at,
             f"{found.closest_pair[at]}, as in most of the file: positions seem to be {suspect}, not Å; {ADVICE}",
         )
-    if found.nearest > NEAREST[1] and (block.atomic_numbers > 1).any():
+    if found.nearest > NEAREST and (block.atomic_numbers > 1).any():
         _refuse(
             block, 0, f"most atoms have no neighbour at a bond's length: positions seem to be in Bohr, not Å; {ADVICE}"
         )
-    check_overlap(block, found)
+
+
+def check_labels(block: "Block") -> None:
+    """Refuse a block whose forces or energies lie outside the ranges of the module's docstring."""
     spread = float(block.forces.std())
     if len(block.forces) >= FEWEST and not _is_plausible(block, spread):
         suspect = "Hartree/Bohr" if spread < FORCE_SPREAD[0] else "kcal/mol/Å or kJ/mol/Å"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from priorbench.config import Strict
-from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.archive import read_part, write_part
 from priorbench.datasets.download import fetch
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
@@ -97,18 +97,14 @@ class RevPBE0D3:
         arrays["type"] = np.array(local[f"{part}/type.raw"].read_text().split(), np.int64)
         arrays["type_map"] = np.array(local[f"{part}/type_map.raw"].read_text().split())
         check_shapes(part, arrays)
-        write_npz(output, **arrays, part=np.array(part))
+        write_part(output, part, **arrays)
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames of all sub-systems in their given order, with the options' filters applied."""
-        from priorbench.datasets.blocks import all_intact, assemble, take
-        from priorbench.datasets.groups import draw_groups
+        from priorbench.datasets.blocks import assemble, filtered
 
-        frames = assemble([_block(path, index) for index, path in enumerate(parts.values())], self._metadata(parts))
-        if self.options.intact_only:
-            frames = take(frames, np.flatnonzero(all_intact(frames)))
-        if self.options.max_structures is not None:
-            frames = take(frames, draw_groups(frames.groups, self.options.max_structures))
+        everything = assemble([_block(path, index) for index, path in enumerate(parts.values())], self._metadata(parts))
+        frames = filtered(everything, self.options.intact_only, self.options.max_structures)
         return replace(frames, metadata={**frames.metadata, "nearest_oxygen_fails": nearest_oxygen_fails(frames)})
 
     def _metadata(self, parts: dict[str, Path]) -> dict[str, Any]:
@@ -170,7 +166,7 @@ def bead_groups(oxygens: NDArray[np.float64], cells: NDArray[np.float64]) -> NDA
     from types import SimpleNamespace
 
     from priorbench.datasets.distances import by_value
-    from priorbench.datasets.groups import WATER, near_duplicates
+    from priorbench.datasets.groups import WATER, by_first_appearance, near_duplicates
 
     frames, atoms = oxygens.shape[:2]
     equal = np.unique(cells.reshape(frames, 9), axis=0, return_inverse=True)[1].ravel()
@@ -184,8 +180,7 @@ def bead_groups(oxygens: NDArray[np.float64], cells: NDArray[np.float64]) -> NDA
             offsets=np.arange(len(members) + 1) * atoms,
         )
         labels[members] = members[0] + near_duplicates(structures, WATER) * frames
-    _, first, number = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[number].astype(np.int32)
+    return by_first_appearance(labels)
 
 
 def _files(part: str) -> dict[str, str]:
@@ -198,9 +193,7 @@ def _block(path: Path, subsystem: int) -> Any:
 
     from priorbench.datasets.blocks import rectangular
 
-    arrays = read_npz(path, (*ARRAYS, "type", "type_map", "part"))
-    if str(arrays["part"]) != path.stem:
-        raise PriorbenchError(f"{path}: holds {arrays['part']}, not {path.stem}; delete it and run again")
+    arrays = read_part(path, path.stem, (*ARRAYS, "type", "type_map"))
     check_shapes(path.stem, arrays)
     numbers = np.array([atomic_numbers[str(symbol)] for symbol in arrays["type_map"]], np.int16)[arrays["type"]]
     positions = arrays["coord"].reshape(len(arrays["energy"]), -1, 3)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from priorbench.config import Strict
-from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.archive import read_npz, read_part, write_part
 from priorbench.datasets.download import fetch
 from priorbench.datasets.pins import fetch_pinned
 from priorbench.errors import PriorbenchError
@@ -104,14 +104,14 @@ class RMD17:
                 )
             packed |= {f"{side}_{name}": array for name, array in arrays.items()}
             packed[f"{side}_sha256"] = np.array(sha256_file(path))
-        write_npz(output, **packed, part=np.array(part))
+        write_part(output, part, **packed)
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames of all molecules in their given order, each with its training side before its test side."""
         from priorbench.datasets.blocks import assemble
 
         names = [f"{side}_{name}" for side in SIDES for name in (*ARRAYS, "sha256")]
-        read = {molecule: _read(path, molecule, ("nuclear_charges", *names)) for molecule, path in parts.items()}
+        read = {molecule: read_part(path, molecule, ("nuclear_charges", *names)) for molecule, path in parts.items()}
         blocks = [
             _block(arrays, molecule, side, index)
             for index, (molecule, arrays) in enumerate(read.items())
@@ -141,13 +141,6 @@ class RMD17:
                 self._file(part, side): str(arrays[f"{side}_sha256"]) for part, arrays in read.items() for side in SIDES
             },
         }
-
-
-def _read(path: Path, molecule: str, names: tuple[str, ...]) -> Arrays:
-    arrays = read_npz(path, (*names, "part"))
-    if str(arrays["part"]) != molecule:
-        raise PriorbenchError(f"{path}: holds {arrays['part']}, not {molecule}; delete it and run again")
-    return arrays
 
 
 def read_side(path: Path) -> Arrays:

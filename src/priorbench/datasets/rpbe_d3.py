@@ -9,7 +9,7 @@ import json
 import re
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -91,31 +91,22 @@ class RPBED3:
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames in the order of the file, near-duplicates in one group, with the options' filters applied."""
-        from priorbench.datasets.blocks import all_intact, assemble, take
-        from priorbench.datasets.groups import draw_groups
+        from priorbench.datasets.blocks import assemble, filtered
 
         ((functional, path),) = parts.items()
         arrays = read_npz(path, (*ARRAYS, "sha256"))
         metadata = self._metadata(functional, str(arrays.pop("sha256")))
         block = _block(in_canonical_units(arrays), f"rpbe_d3 {functional}")
         check_content(functional, block)
-        frames = assemble([_grouped(block)], metadata)
-        chosen = np.arange(len(frames))
-        if self.options.intact_only:
-            chosen = np.flatnonzero(all_intact(frames))
-        if self.options.max_structures is not None and len(chosen):
-            groups = np.unique(frames.groups[chosen], return_inverse=True)[1].astype(np.int32)
-            chosen = chosen[draw_groups(groups, self.options.max_structures)]
-        if len(chosen) == 0:
+        frames = filtered(assemble([_grouped(block)], metadata), self.options.intact_only, self.options.max_structures)
+        if len(frames) == 0:
             raise PriorbenchError(
                 f"rpbe_d3 {functional}: no structure is left; raise max_structures (whole groups are drawn) or set "
                 "intact_only: false"
             )
-        return take(frames, chosen)
+        return frames
 
     def _metadata(self, functional: str, sha256: str) -> dict[str, Any]:
-        from dataclasses import asdict
-
         from priorbench.datasets.groups import WATER
 
         return {
@@ -208,6 +199,4 @@ def _block(arrays: Arrays, where: str) -> "Block":
 def _grouped(block: "Block") -> "Block":
     from priorbench.datasets.groups import WATER, near_duplicates, with_repeats
 
-    groups = near_duplicates(block, WATER)
-    groups = with_repeats(groups, block.energies, block.forces, block.atomic_numbers, block.offsets)
-    return replace(block, groups=groups)
+    return replace(block, groups=with_repeats(near_duplicates(block, WATER), block))

@@ -12,6 +12,7 @@ has the harmonic bonds and angles of the same force field, and they are in its l
 the same bytes on the same kind of processor (one thread, deterministic forces).
 """
 
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -177,8 +178,6 @@ class TIP3P:
         return time_blocks(forces.reshape(-1, 3), offsets, np.full(frames * atoms, 8, np.int16), None)
 
     def _metadata(self, content: dict[str, dict[str, NDArray[Any]]]) -> dict[str, Any]:
-        from dataclasses import asdict
-
         from priorbench.datasets.groups import WATER
         from priorbench.datasets.tip3p_checks import summary
 

@@ -1,6 +1,5 @@
 """A large file over HTTP: streamed to disk, resumed where it was cut, verified before it takes its name."""
 
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ import requests
 import urllib3
 
 from priorbench.errors import PriorbenchError
+from priorbench.io import checksum_file
 
 CHUNK = 1 << 20  # bytes
 ATTEMPTS = 5  # in a row that bring nothing new
@@ -31,11 +31,11 @@ def download(url: str, target: Path, size: int, checksum: str | None = None, pro
     if _length(part) > size:
         part.unlink()
     _collect(url, part, size, progress)
-    found = _digest(part, checksum)
+    found = checksum and checksum_file(part, checksum)
     if inherited and found != checksum:
         part.unlink()
         _collect(url, part, size, progress)
-        found = _digest(part, checksum)
+        found = checksum and checksum_file(part, checksum)
     if found != checksum:
         part.unlink()  # resuming a wrong file would never end well
         raise PriorbenchError(f"{url}: has the {found}, not {checksum}; it was altered on the way or upstream")
@@ -52,22 +52,17 @@ def stated_size(url: str) -> int:
             with requests.get(
                 url, stream=True, timeout=TIMEOUT, headers={"Range": "bytes=0-", "Accept-Encoding": "identity"}
             ) as answer:
+                _refuse_missing(url, answer)
                 size = _offered(answer)
-                if answer.status_code in (200, 206) and size is not None:
+                if answer.status_code not in (200, 206):
+                    reason = f"answers {answer.status_code} {answer.reason}"
+                elif size is None:
+                    reason = "states no length"
+                else:
                     return size
-                found = answer.status_code in (200, 206)
-                reason = "states no length" if found else f"answers {answer.status_code} {answer.reason}"
         except requests.RequestException as error:
             reason = f"the connection failed ({type(error).__name__})"
     raise PriorbenchError(f"{url}: {reason}")
-
-
-def _digest(part: Path, checksum: str | None) -> str | None:
-    if checksum is None:
-        return None
-    algorithm = checksum.partition(":")[0]
-    with part.open("rb") as file:
-        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def _collect(url: str, part: Path, size: int, progress: Progress | None) -> None:
@@ -96,8 +91,7 @@ def _attempt(url: str, part: Path, have: int, size: int, progress: Progress | No
             timeout=TIMEOUT,
             headers={"Range": f"bytes={have}-", "Accept-Encoding": "identity"},
         ) as answer:
-            if 400 <= answer.status_code < 500 and answer.status_code not in (408, 416, 429):
-                raise PriorbenchError(f"{url}: answers {answer.status_code} {answer.reason}; is the address right?")
+            _refuse_missing(url, answer)
             offered = _offered(answer)
             if offered not in (None, size):
                 if answer.status_code != 200:  # a page that says "come back later" is no other version of the file
@@ -114,6 +108,12 @@ def _attempt(url: str, part: Path, have: int, size: int, progress: Progress | No
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         return f"the connection failed ({type(error).__name__})"
     return "the server closed the connection"
+
+
+def _refuse_missing(url: str, answer: requests.Response) -> None:
+    """Say at once what asking again does not change."""
+    if 400 <= answer.status_code < 500 and answer.status_code not in (408, 416, 429):
+        raise PriorbenchError(f"{url}: answers {answer.status_code} {answer.reason}; is the address right?")
 
 
 def _offered(answer: requests.Response) -> int | None:
