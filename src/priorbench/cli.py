@@ -15,6 +15,7 @@ from typing import Any
 from priorbench.errors import PriorbenchError
 
 Command = Callable[[argparse.Namespace], None]
+AddCommand = Callable[[str, Command], argparse.ArgumentParser]
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -166,16 +167,7 @@ def _tables_inputs(parser: argparse.ArgumentParser, *names: str) -> None:
         _path(parser, f"--{name}", f"{name} of the experiment")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with every command."""
-    parser = argparse.ArgumentParser(prog="priorbench", description="Benchmark of pretraining strategies.")
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    def command(name: str, function: Command) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        sub.set_defaults(function=function)
-        return sub
-
+def _data_commands(command: AddCommand) -> None:
     sub = command("acquire", acquire)
     sub.add_argument("--dataset", required=True, help="dataset spec (JSON)")
     sub.add_argument("--part", required=True, help="name of the part")
@@ -201,6 +193,9 @@ def build_parser() -> argparse.ArgumentParser:
     _path(sub, "--frames", "frames file")
     sub.add_argument("--spec", required=True, help="split spec (JSON)")
     _path(sub, "--output", "split file (.json)")
+
+
+def _run_commands(command: AddCommand) -> None:
     for name in ("pretrain", "finetune"):
         sub = command(name, train)
         sub.add_argument("--spec", required=True, help="run spec (JSON or @file)")
@@ -210,6 +205,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("evaluate", evaluate)
     _path(sub, "--model", "finetuned network")
     _trained_inputs(sub)
+
+
+def _analysis_commands(command: AddCommand) -> None:
     sub = command("collect", collect)
     _path(sub, "--runs", "run folders", nargs="+")
     _tables_inputs(sub, "runs-csv", "curves-csv")
@@ -223,10 +221,28 @@ def build_parser() -> argparse.ArgumentParser:
     _tables_inputs(sub, "runs-csv", "curves-csv", "statistics", "output")
     sub.add_argument("--evidence", required=True, help="evidence floor (JSON)")
     _path(command("summary", summary), "--experiment", "folder results/<experiment>")
+
+
+def _own_commands(command: AddCommand) -> None:
+    """Of the configuration and the repository."""
     command("check", check).add_argument("config", type=Path, help="configuration file")
     sub = command("schema", schema)
     sub.add_argument("--check", action="store_true", help="change nothing, fail when something is out of date")
     sub.add_argument("--root", type=Path, default=Path(), help="root of the repository")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every command."""
+    parser = argparse.ArgumentParser(prog="priorbench", description="Benchmark of pretraining strategies.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, function: Command) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        sub.set_defaults(function=function)
+        return sub
+
+    for add in (_data_commands, _run_commands, _analysis_commands, _own_commands):
+        add(command)
     return parser
 
 

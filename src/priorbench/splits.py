@@ -221,6 +221,7 @@ def _cuts(sizes: NDArray[np.int64], shares: tuple[float, float, float], where: s
 
 def _nearest_cut(ends: NDArray[np.int64], target: float, least: int, most: int) -> int:
     """The number of groups, between ``least`` and ``most``, whose ``ends`` come nearest to ``target`` structures."""
+    # Of two equally near numbers the smaller, however the target was rounded.
     return least + int(np.abs(ends[least : most + 1] - target + 1e-9).argmin())
 
 

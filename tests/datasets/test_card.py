@@ -119,6 +119,17 @@ def test_a_card_of_another_split_is_refused_and_leaves_nothing(boxes: tuple[Path
     assert not (tmp_path / "card").exists()
 
 
+def test_a_card_of_an_older_split_file_says_so(boxes: tuple[Path, Path], tmp_path: Path) -> None:
+    import json
+
+    content = read_json(boxes[1])
+    del content["not_comparable"]
+    boxes[1].write_text(json.dumps(content))
+    with pytest.raises(PriorbenchError, match=r"split\.json: an older split file without 'not_comparable'; delete it"):
+        card(boxes[0], [boxes[1]], tmp_path / "card")
+    assert not (tmp_path / "card").exists()
+
+
 def test_independent_atoms_have_a_flat_distribution_and_a_pair_has_its_distance() -> None:
     random = np.random.default_rng(0)
     gas = rectangular(

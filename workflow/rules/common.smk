@@ -34,8 +34,9 @@ os.environ.update(
 
 # By the environment and not by a parameter: where a file was fetched from must not decide whether runs are repeated.
 if CONFIG.mirror:
-    MIRROR = os.environ.get("PRIORBENCH_MIRROR") or str(CONFIG.mirror)
-    os.environ.update(PRIORBENCH_MIRROR=MIRROR)
+    os.environ.update(
+        PRIORBENCH_MIRROR=os.environ.get("PRIORBENCH_MIRROR") or str(CONFIG.mirror)
+    )
 
 GPUS = int(CONFIG.device == "cuda")  # per job
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorbench.datasets.blocks import all_intact
+from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.io import read_json, to_json, write_text
 from priorbench.splits import SIDES, Split, load_split
@@ -15,6 +16,16 @@ from priorbench.training.labels import Labels, compositions
 
 MEV = 1e3
 DALTON_PER_A3 = 1.66053906660  # g/cm³
+SPLIT_KEYS = (  # of a split file, shown in the card
+    "seed",
+    "official",
+    "separation",
+    "left_out",
+    "nearer_than_separation",
+    "closest",
+    "not_comparable",
+    "groups",
+)
 POLICY = (
     "Molecules are perceived from geometry. Masking skips atoms outside intact molecules; energies and forces are "
     "trained on and tested with every structure."
@@ -120,18 +131,10 @@ def _side(frames: Frames, chosen: NDArray[np.int64], residual: NDArray[np.float6
 
 def _split(path: Path, frames: Frames) -> dict[str, Any]:
     content: Mapping[str, Any] = read_json(path)
-    kept = (
-        "seed",
-        "official",
-        "separation",
-        "left_out",
-        "nearer_than_separation",
-        "closest",
-        "not_comparable",
-        "groups",
-    )
+    if missing := [key for key in SPLIT_KEYS if key not in content]:
+        raise PriorbenchError(f"{path}: an older split file without {missing[0]!r}; delete it and run again")
     return {
-        **{key: content[key] for key in kept if key in content},
+        **{key: content[key] for key in SPLIT_KEYS},
         "structures": {side: len(content[side]) for side in SIDES},
     }
 

@@ -152,13 +152,12 @@ def _reference(reference: Mapping[str, Any]) -> str:
 
 
 def _split(split: Mapping[str, Any]) -> tuple[str, ...]:
-    left = split.get("left_out", {})
-    closest = split.get("closest", {})
-    near = [f"{closest[side]:.3f} Å" if closest.get(side) is not None else "none below 1 Å" for side in SIDES[1:]]
+    closest = [split["closest"][side] for side in SIDES[1:]]
+    near = ["none below 1 Å" if distance is None else f"{distance:.3f} Å" for distance in closest]
     return (
         str(split["seed"]),
         *(f"{split['structures'][side]:,} ({split['groups'][side]:,})" for side in SIDES),
-        str(sum(left.values())),
+        str(sum(split["left_out"].values())),
         ", ".join(near),
     )
 
