@@ -144,7 +144,7 @@ def test_loss_is_one_minus_cosine_over_the_selected_atoms(store):
     right = Prediction(torch.zeros(2), 3.0 * example.vectors)
     wrong = Prediction(torch.zeros(2), -0.1 * example.vectors)
     for prediction, expected in ((right, 0.0), (wrong, 2.0)):
-        total, count = task.terms(prediction, example)["cosine"]
+        total, count = task.terms(prediction, example)["cosine"], task.counts(example)["cosine"]
         assert count == len(example.selected)
         assert float(total / count) == pytest.approx(expected, abs=1e-5)
 
@@ -306,7 +306,7 @@ def test_a_structure_without_intact_molecules_is_visited_without_a_loss(tmp_path
     alone = task.corrupt(store.batch(torch.tensor([1])), draws(0))
     assert alone.graph.atoms == 3 * MOLECULES
     vectors = torch.ones_like(alone.vectors, requires_grad=True)
-    value = loss(task, task.terms(Prediction(torch.zeros(1), vectors), alone))
+    value = loss(task, task.terms(Prediction(torch.zeros(1), vectors), alone), task.counts(alone))
     value.backward()
     assert float(value.detach()) == 0
     assert not vectors.grad.any()

@@ -100,6 +100,6 @@ def test_potential_loss_by_hand(tmp_path):
     example = task.corrupt(make_store(make_frames(2), tmp_path).batch(torch.arange(2)), torch.Generator())
     prediction = Prediction(example.energies + torch.tensor([0.5, -1.5]), example.vectors + 0.1)
     terms = task.terms(prediction, example)
-    assert float(loss(task, terms)) == pytest.approx(2 * 1.0 + 10 * 0.1, rel=1e-4)
-    total, count = terms["energy_squared"]
-    assert math.sqrt(float(total) / count) == pytest.approx(math.sqrt((0.5**2 + 1.5**2) / 2) / 24, rel=1e-4)
+    assert float(loss(task, terms, task.counts(example))) == pytest.approx(2 * 1.0 + 10 * 0.1, rel=1e-4)
+    squared = float(terms["energy_squared"]) / task.counts(example)["energy_squared"]
+    assert math.sqrt(squared) == pytest.approx(math.sqrt((0.5**2 + 1.5**2) / 2) / 24, rel=1e-4)

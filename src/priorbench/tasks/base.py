@@ -1,8 +1,8 @@
 """What a task is: {corrupt, readout, loss} on a batch.
 
 ``corrupt`` turns a batch into what the network sees and what it must predict; ``terms`` sums the errors of a
-prediction.  The loss is Σ weight · sum / count over the terms, so that the loss of a whole split does not depend on
-how it was cut into batches.
+prediction, ``counts`` says how many there are.  The loss is Σ weight · sum / count over the terms: the loss of a whole
+split does not depend on how it was cut into batches, nor the gradient of a batch on how that was cut into parts.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from priorbench.config import Strict
 from priorbench.graph import Graph
 from priorbench.training.store import Batch, Store
 
-Terms = dict[str, tuple[Tensor, int]]  # name → (sum of errors, number of errors)
+Terms = dict[str, Tensor]  # name → sum of errors
+Counts = dict[str, int]  # name → number of errors
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,19 @@ class Task(Protocol):
         """Errors of the prediction, summed."""
         ...
 
+    def counts(self, example: Example) -> Counts:
+        """Number of errors that each of the ``terms`` sums, known before any prediction."""
+        ...
+
     def floor(self, store: Store, readout: Literal["gradient", "vector"]) -> float | None:
         """Loss below which the network must have read its neighbours, where that is known."""
         ...
 
 
-def loss(task: Task, terms: Terms) -> Tensor:
-    """Σ weight · sum / count over the weighted terms; 0 where a batch has nothing to predict."""
-    parts = [weight * terms[name][0] / max(terms[name][1], 1) for name, weight in task.weights.items()]
+def loss(task: Task, terms: Terms, counts: Counts) -> Tensor:
+    """Σ weight · sum / count over the weighted terms; 0 where a batch has nothing to predict.
+
+    With the counts of a whole batch and the terms of a part of it, that part's share of the batch's loss.
+    """
+    parts = [weight * terms[name] / max(counts[name], 1) for name, weight in task.weights.items()]
     return torch.stack(parts).sum()

@@ -14,7 +14,7 @@ from priorbench.backbones.base import Prediction
 from priorbench.config import Strict
 from priorbench.graph import Graph
 from priorbench.neighbours import neighbour_list
-from priorbench.tasks.base import Example, Terms
+from priorbench.tasks.base import Counts, Example, Terms
 from priorbench.training.store import Batch, Store
 
 
@@ -47,8 +47,11 @@ class Denoising:
 
     def terms(self, prediction: Prediction, example: Example) -> Terms:
         """Squared error of each component of the noise in units of σ, summed."""
-        squared = (prediction.vectors - example.vectors).square()
-        return {"noise": (squared.sum(), squared.numel())}
+        return {"noise": (prediction.vectors - example.vectors).square().sum()}
+
+    def counts(self, example: Example) -> Counts:
+        """Three components an atom."""
+        return {"noise": example.vectors.numel()}
 
     def floor(self, store: Store, readout: Literal["gradient", "vector"]) -> None:
         """Not known; predicting no noise at all gives a loss of 1."""

@@ -26,7 +26,7 @@ from priorbench.backbones.base import Prediction
 from priorbench.config import Strict
 from priorbench.errors import PriorbenchError
 from priorbench.graph import Graph, minimum_image
-from priorbench.tasks.base import Example, Terms
+from priorbench.tasks.base import Counts, Example, Terms
 from priorbench.training.store import Batch, Store
 
 HYDROGEN, OXYGEN = 1, 8
@@ -126,7 +126,12 @@ class Masking:
         assert example.selected is not None
         predicted, target = prediction.vectors[example.selected], example.vectors[example.selected]
         cosine = torch.nn.functional.cosine_similarity(predicted, target, dim=1)
-        return {"cosine": ((1 - cosine).sum(), len(target))}
+        return {"cosine": (1 - cosine).sum()}
+
+    def counts(self, example: Example) -> Counts:
+        """Atoms left of masked molecules."""
+        assert example.selected is not None
+        return {"cosine": len(example.selected)}
 
     def floor(self, store: Store, readout: Literal["gradient", "vector"]) -> float | None:
         """Least loss of an equivariant prediction that sees each molecule alone, from the molecules' own geometry.

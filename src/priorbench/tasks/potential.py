@@ -7,8 +7,10 @@ from pydantic import Field
 
 from priorbench.backbones.base import Prediction
 from priorbench.config import Strict
-from priorbench.tasks.base import Example, Terms
+from priorbench.tasks.base import Counts, Example, Terms
 from priorbench.training.store import Batch, Store
+
+TERMS = ("energy", "force", "energy_squared", "force_squared")
 
 
 class PotentialOptions(Strict):
@@ -41,11 +43,17 @@ class Potential:
         atoms = torch.bincount(example.graph.structure, minlength=example.graph.structures)
         per_atom = energy.detach() / atoms
         return {
-            "energy": (energy.abs().sum(), energy.numel()),
-            "force": (force.abs().sum(), force.numel()),
-            "energy_squared": (per_atom.square().sum(), energy.numel()),
-            "force_squared": (force.detach().square().sum(), force.numel()),
+            "energy": energy.abs().sum(),
+            "force": force.abs().sum(),
+            "energy_squared": per_atom.square().sum(),
+            "force_squared": force.detach().square().sum(),
         }
+
+    def counts(self, example: Example) -> Counts:
+        """An energy for each structure, three force components for each atom."""
+        assert example.energies is not None
+        structures, components = example.energies.numel(), example.vectors.numel()
+        return {name: structures if "energy" in name else components for name in TERMS}
 
     def floor(self, store: Store, readout: Literal["gradient", "vector"]) -> None:
         """Not known."""

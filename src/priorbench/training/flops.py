@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from priorbench.backbones.base import Backbone
-from priorbench.tasks.base import Task, loss
+from priorbench.tasks.base import Task
+from priorbench.training.step import accumulate
 from priorbench.training.store import Store
 
 PROBES = 4
@@ -55,7 +56,7 @@ def flops_per_structure(model: Backbone, task: Task, store: Store, batch_size: i
     for structures in order.split(batch_size)[:PROBES]:
         example = task.corrupt(store.batch(structures.to(store.positions.device)), generator)
         with FlopCounter() as counter:
-            loss(task, task.terms(probe(example.graph), example)).backward()
+            accumulate(probe, task, example, lambda phase: None)
         total += counter.total
         visited += len(structures)
     return total / visited

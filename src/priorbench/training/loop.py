@@ -19,6 +19,7 @@ from priorbench.config import Training
 from priorbench.tasks.base import Task, loss
 from priorbench.training.model import State, snapshot
 from priorbench.training.optimiser import Adam
+from priorbench.training.step import EDGES_AT_ONCE, parts_of, take_step
 from priorbench.training.store import Store
 
 Row = dict[str, Any]
@@ -94,7 +95,10 @@ def _epoch(
     progress: tuple[int, int, int],
     outcome: Outcome,
 ) -> Row:
-    """One pass over the store (or what is left of the steps); returns its row and counts into ``outcome``."""
+    """One pass over the store (or what is left of the steps); returns its row and counts into ``outcome``.
+
+    What is not finite is noticed at its end; the weights kept are those of an earlier epoch.
+    """
     steps, seed, epoch = progress
     draws = generator(seed, CORRUPTION, epoch)
     model.train()
@@ -105,7 +109,7 @@ def _epoch(
         if outcome.steps == steps:
             break
         rate = cosine(outcome.steps, steps, training.learning_rate, training.final_learning_rate)
-        value, norm = _step(model, task, store, structures, draws, optimiser, rate, training.gradient_clip)
+        value, norm = take_step(model, task, store, structures, draws, optimiser, rate, training.gradient_clip)
         losses.append(value * len(structures))
         norms.append(norm)
         outcome.steps += 1
@@ -128,51 +132,28 @@ def _epoch(
     }
 
 
-def _step(
-    model: Backbone,
-    task: Task,
-    store: Store,
-    structures: Tensor,
-    draws: torch.Generator,
-    optimiser: Adam,
-    learning_rate: float,
-    clip: float | None,
-) -> tuple[Tensor, Tensor]:
-    """One optimiser step; returns loss and gradient norm without waiting for the device.
-
-    What is not finite is noticed at the end of the epoch; the weights kept are those of an earlier one.
-    """
-    example = task.corrupt(store.batch(structures), draws)
-    value = loss(task, task.terms(model(example.graph), example))
-    optimiser.clear_gradients()
-    value.backward()
-    parameters = [p for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if clip is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
-    optimiser.step(learning_rate)
-    return value.detach(), norm.detach()
-
-
 def validate(model: Backbone, task: Task, store: Store, training: Training, seed: int) -> Row:
     """Validation loss with fixed draws, and the RMSEs where the task reports squared errors (scaled units).
 
     ``score`` is what the best checkpoint is chosen by: the force RMSE where there is one, else the loss.
     """
     model.eval()
-    sums: dict[str, tuple[Tensor, int]] = {}
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
     draws = generator(seed, VALIDATION)
     with torch.no_grad():
         for structures in torch.arange(len(store), device=store.positions.device).split(training.batch_size):
             example = task.corrupt(store.batch(structures), draws)
-            for name, (total, count) in task.terms(model(example.graph), example).items():
-                before, counted = sums.get(name, (torch.zeros_like(total, dtype=torch.float64), 0))
-                sums[name] = (before + total, counted + count)
-    row: Row = {"val_loss": float(loss(task, sums))}
+            for name, count in task.counts(example).items():
+                counts[name] = counts.get(name, 0) + count
+            for part in parts_of(example, EDGES_AT_ONCE):
+                for name, total in task.terms(model(part.graph), part).items():
+                    sums[name] = sums.get(name, 0) + total.double()
+    row: Row = {"val_loss": float(loss(task, sums, counts))}
     for name in ("force", "energy"):
         if f"{name}_squared" in sums:
-            total, count = sums[f"{name}_squared"]
-            row[f"val_{name}_rmse"] = math.sqrt(float(total) / count)
+            key = f"{name}_squared"
+            row[f"val_{name}_rmse"] = math.sqrt(float(sums[key]) / counts[key])
     score = float(row["val_force_rmse"] if "val_force_rmse" in row else row["val_loss"])
     row["score"] = score if math.isfinite(score) else math.inf
     return row

@@ -34,6 +34,15 @@ class Adam:
             parameter.grad = None
 
     @torch.no_grad()
+    def gradient_norm(self, clip: float | None) -> Tensor:
+        """2-norm of the whole gradient, which is scaled down to ``clip`` where it is larger."""
+        used = [p for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in used if p.grad is not None])
+        if clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(used, clip, norm)
+        return norm
+
+    @torch.no_grad()
     def step(self, learning_rate: float) -> None:
         """Update every parameter that has a gradient."""
         used = [(p, p.grad, *s) for p, s in zip(self.parameters, self.state, strict=True) if p.grad is not None]
