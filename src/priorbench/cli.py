@@ -143,6 +143,18 @@ def check(args: argparse.Namespace) -> None:
     print(yaml.safe_dump(load_config(args.config).model_dump(mode="json"), sort_keys=False), end="")
 
 
+def bench(args: argparse.Namespace) -> None:
+    """Time training steps on this machine, beside a plain PyTorch Geometric version and against an earlier report."""
+    from priorbench.bench.command import bench
+    from priorbench.bench.options import Options
+
+    names = ("backbones", "tasks", "atoms", "batch_size", "threads", "device", "seconds", "textbook")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    several: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    options = Options(**{**given, **several})
+    bench(options, args.suites, args.output, args.name, args.against, args.tolerance)
+
+
 def schema(args: argparse.Namespace) -> None:
     """Write the generated schemas and the key reference, or check that they are up to date."""
     from priorbench.schema import write_schemas
@@ -223,6 +235,23 @@ def _analysis_commands(command: AddCommand) -> None:
     _path(command("summary", summary), "--experiment", "folder results/<experiment>")
 
 
+def _bench_command(command: AddCommand) -> None:
+    sub = command("bench", bench)
+    sub.add_argument("--suites", nargs="+", help="steps, startup (default: all)")
+    sub.add_argument("--backbones", nargs="+", help="registered backbones, at their default options (default: all)")
+    sub.add_argument("--tasks", nargs="+", help="registered tasks (default: all)")
+    sub.add_argument("--atoms", nargs="+", type=int, help="atoms of a structure (default: 192 774)")
+    sub.add_argument("--batch-size", type=int, help="structures of a step (default: 16)")
+    sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    sub.add_argument("--device", choices=("cpu", "cuda"), help="where the networks run (default: cpu)")
+    sub.add_argument("--seconds", type=float, help="of timed steps in a cell, three steps at least (default: 5)")
+    sub.add_argument("--no-textbook", dest="textbook", action="store_false", help="leave the textbook version out")
+    _path(sub, "--output", "folder that gets <name>.{json,md,png,pdf}", required=False)
+    sub.add_argument("--name", help="of the files (default: from the processor or GPU)")
+    _path(sub, "--against", "earlier report (.json) that no cell may be slower than, in matmul units", required=False)
+    sub.add_argument("--tolerance", type=float, default=0.15, help="how much slower is accepted (default: %(default)s)")
+
+
 def _own_commands(command: AddCommand) -> None:
     """Of the configuration and the repository."""
     command("check", check).add_argument("config", type=Path, help="configuration file")
@@ -241,7 +270,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    for add in (_data_commands, _run_commands, _analysis_commands, _own_commands):
+    for add in (_data_commands, _run_commands, _analysis_commands, _bench_command, _own_commands):
         add(command)
     return parser
 

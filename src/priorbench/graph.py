@@ -5,9 +5,12 @@ structure; edges are sorted by receiver.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from priorbench.kernels.order import EdgeOrder
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Graph:
     def atoms(self) -> int:
         """Number of atoms N."""
         return len(self.positions)
+
+    @cached_property
+    def order(self) -> EdgeOrder:
+        """The edges as the kernels take them."""
+        return EdgeOrder.of(self.senders, self.receivers, self.atoms)
 
     def with_positions(self, positions: Tensor) -> "Graph":
         """The same edges with other positions (N, 3)."""

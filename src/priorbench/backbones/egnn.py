@@ -16,6 +16,9 @@ from priorbench.backbones.base import BackboneOptions, GradientBackbone, Symmetr
 from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
 from priorbench.backbones.silu import SiLU
 from priorbench.graph import Graph, edge_vectors, neighbour_counts, sum_over_atoms, sum_over_neighbours
+from priorbench.kernels.egnn import EdgeLayer
+from priorbench.kernels.geometry import MOST_FUNCTIONS, Geometry
+from priorbench.kernels.library import usable
 
 
 class EGNNOptions(BackboneOptions):
@@ -48,16 +51,33 @@ class EGNNLayer(nn.Module):
         self.node = nn.Sequential(*mlp([2 * width, width, width], SiLU))
 
     def forward(
-        self, h: Tensor, r: Tensor, features: Tensor, directions: Tensor, weights: Tensor | None, graph: Graph
-    ) -> tuple[Tensor, Tensor]:
-        """h (N, F), r (N, 3), edge features (E, K), directions (E, 3), weights (E, 1) → new h and r."""
+        self, h: Tensor, features: Tensor, weights: Tensor | None, directions: Tensor, graph: Graph, moving: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """h (N, F), edge features (E, K), weights (E,), directions (E, 3) → new h, and the atoms' moves (N, 3)."""
+        received, moves = self._received(h, features, weights, directions, graph, moving)
+        return h + self.node(torch.cat([h, received], dim=1)), moves
+
+    def _received(
+        self, h: Tensor, features: Tensor, weights: Tensor | None, directions: Tensor, graph: Graph, moving: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Sum of messages at each atom (N, F) and the moves."""
+        if usable(h):
+            moved_by = self.coordinate.parameters() if moving else ()
+            parameters = (self.edge_in.edge_weight, *self.edge_out[1].parameters(), *moved_by)
+            keep, table = torch.is_grad_enabled(), self.edge_in.table(h)
+            received, moves, *_ = EdgeLayer.apply(
+                graph.order, keep, self.training, table, features, weights, directions, *parameters
+            )
+            return received, moves
         messages = self.edge_out(self.edge_in(h, features, graph))
         if weights is not None:
-            messages = messages * weights
+            messages = messages * weights[:, None]
+        received = sum_over_neighbours(messages, graph)
+        if not moving:
+            return received, None
         # directions point from i to j; coordinates move along r_i − r_j.
         moves = sum_over_neighbours(-directions * self.coordinate(messages), graph) / neighbour_counts(graph)
-        h = h + self.node(torch.cat([h, sum_over_neighbours(messages, graph)], dim=1))
-        return h, r + moves
+        return received, moves
 
 
 class EGNN(GradientBackbone):
@@ -96,12 +116,25 @@ class EGNN(GradientBackbone):
         r = graph.positions
         weights = None
         for layer in self.layers:
-            vectors = edge_vectors(graph, r)
-            squared = vectors.square().sum(1, keepdim=True)
-            distances = squared.sqrt()
-            if weights is None and self.options.envelope:
-                weights = envelope(distances, self.options.cutoff)
-            normaliser = distances.detach() if self.options.detach_distances else distances
-            features = squared if self.basis is None else self.basis(distances)
-            h, r = layer(h, r, features, vectors / normaliser, weights, graph)
+            features, envelopes, directions = self._geometry(r, graph, layer is self.layers[0])
+            weights = envelopes if weights is None else weights
+            # What the last layer's coordinates would be, nothing asks.
+            h, moves = layer(h, features, weights, directions, graph, moving=layer is not self.layers[-1])
+            r = r if moves is None else r + moves
         return sum_over_atoms(self.head(self.norm(h)), graph).squeeze(1)
+
+    def _geometry(self, r: Tensor, graph: Graph, first: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Edge features (E, K) and unit vectors (E, 3) at the coordinates r (N, 3); the envelope (E,) at the ``first``."""
+        o, enveloped = self.options, first and self.options.envelope
+        kernel = self.basis is not None and o.radial_functions <= MOST_FUNCTIONS and not o.detach_distances
+        if kernel and usable(r):
+            out: tuple[Tensor, Tensor | None, Tensor] = Geometry.apply(
+                graph.order, o.radial_functions, o.cutoff, enveloped, r, graph.shifts
+            )
+            return out
+        vectors = edge_vectors(graph, r)
+        squared = vectors.square().sum(1, keepdim=True)
+        distances = squared.sqrt()
+        features = squared if self.basis is None else self.basis(distances)
+        directions = vectors / (distances.detach() if o.detach_distances else distances)
+        return features, envelope(distances, o.cutoff).squeeze(1) if enveloped else None, directions

@@ -15,6 +15,8 @@ from priorbench.backbones.base import BackboneOptions, Prediction, Symmetry, Vec
 from priorbench.backbones.elements import atomic_radii, element_properties
 from priorbench.backbones.layers import EdgeLinear
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
+from priorbench.kernels.forcenet import FilterSum
+from priorbench.kernels.library import usable
 
 HARMONICS = 9
 
@@ -56,10 +58,21 @@ class Interaction(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, weights: Tensor, graph: Graph) -> Tensor:
         """h (N, F), e (E, K), weights (E, 1) → new h."""
-        filters = self.filter_out(self.filter_in(h, self.edge(e), graph)) * weights
-        received = sum_over_neighbours(filters * self.source(h)[graph.senders], graph)
-        out: Tensor = h + self.update(received + self.self_weight * h)
+        out: Tensor = h + self.update(self._received(h, e, weights, graph) + self.self_weight * h)
         return out
+
+    def _received(self, h: Tensor, e: Tensor, weights: Tensor, graph: Graph) -> Tensor:
+        """Sum of filters times source features over each atom's neighbours, (N, F)."""
+        if usable(h):
+            # Two linear layers follow each other on the edge features: one of their product costs a third.
+            weight = self.filter_in.edge_weight
+            table = self.filter_in.table(h, bias=weight @ self.edge.bias)
+            parameters = (weight @ self.edge.weight, *self.filter_out[1].parameters(), *self.filter_out[3].parameters())
+            keep, w = torch.is_grad_enabled(), weights.squeeze(1)
+            sums: Tensor = FilterSum.apply(graph.order, keep, table, e, w, self.source(h), *parameters)
+            return sums
+        filters = self.filter_out(self.filter_in(h, self.edge(e), graph)) * weights
+        return sum_over_neighbours(filters * self.source(h)[graph.senders], graph)
 
 
 class ForceNet(VectorBackbone):

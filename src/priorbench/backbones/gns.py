@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from priorbench.backbones.base import BackboneOptions, Prediction, Symmetry, VectorBackbone
 from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
+from priorbench.kernels.gns import EdgeStep
+from priorbench.kernels.library import usable
 
 
 class GNSOptions(BackboneOptions):
@@ -84,15 +86,38 @@ class GNS(VectorBackbone):
         h = self._encode_atoms(graph)
         vectors = edge_vectors(graph)
         distances = vectors.norm(dim=1, keepdim=True)
-        e = self.edge_encoder(self._edge_features(vectors, distances))
+        e = self._encode_edges(self._edge_features(vectors, distances), graph)
         weights = envelope(distances, self.options.cutoff) if self.options.envelope else None
         for edge_step, node_step in zip(self.edge_steps, self.node_steps, strict=True):
-            messages = edge_step(h, e, graph)
-            received = sum_over_neighbours(messages if weights is None else messages * weights, graph)
+            received, e = self._edge_step(edge_step, h, e, weights, graph)
             h = h + node_step(torch.cat([received, h], dim=1))
-            e = e + (messages if self.options.edge_update == "message" else e)
         energies = sum_over_atoms(self.energy_decoder(h), graph).squeeze(1)
         return Prediction(energies, self.vector_decoder(h))
+
+    def _encode_edges(self, features: Tensor, graph: Graph) -> Tensor:
+        if usable(features):
+            first, rest = self.edge_encoder.first, self.edge_encoder.rest
+            keep = torch.is_grad_enabled()
+            e: Tensor = EdgeStep.apply(
+                graph.order, keep, None, features, None, first.weight, first.bias, *rest.parameters()
+            )[1]
+            return e
+        return self.edge_encoder(features)
+
+    def _edge_step(
+        self, step: nn.Module, h: Tensor, e: Tensor, weights: Tensor | None, graph: Graph
+    ) -> tuple[Tensor, Tensor]:
+        """The sum of messages at each atom (N, F) and the edges' new features (E, F)."""
+        if usable(h) and self.options.edge_update == "message":
+            w = None if weights is None else weights.squeeze(1)
+            table, weight = step.first.table(h), step.first.edge_weight
+            out: tuple[Tensor, Tensor] = EdgeStep.apply(
+                graph.order, torch.is_grad_enabled(), table, e, w, weight, None, *step.rest.parameters()
+            )
+            return out
+        messages = step(h, e, graph)
+        received = sum_over_neighbours(messages if weights is None else messages * weights, graph)
+        return received, e + (messages if self.options.edge_update == "message" else e)
 
     def _encode_atoms(self, graph: Graph) -> Tensor:
         h = self.element(graph.atomic_numbers)

@@ -20,6 +20,20 @@ class EdgeLinear(nn.Module):
         self.split = (width, width, edge_width)
         self.linear = nn.Linear(sum(self.split), out)
 
+    def table(self, h: Tensor, bias: Tensor | None = None) -> Tensor:
+        """h (N, F) → (N, 2 O): the part of an edge's output that comes from its receiver, then that of its sender.
+
+        The layer's bias, and another (O,), are in the receiver's part.
+        """
+        receiver, sender, _ = self.linear.weight.split(self.split, dim=1)
+        own = self.linear.bias if bias is None else self.linear.bias + bias
+        return nn.functional.linear(h, torch.cat([receiver, sender]), torch.cat([own, torch.zeros_like(own)]))
+
+    @property
+    def edge_weight(self) -> Tensor:
+        """The columns that act on e, (O, K)."""
+        return self.linear.weight[:, 2 * self.split[0] :]
+
     def forward(self, h: Tensor, e: Tensor, graph: Graph) -> Tensor:
         """h (N, F), e (E, K) → (E, O)."""
         receiver, sender, edge = self.linear.weight.split(self.split, dim=1)

@@ -1,0 +1,63 @@
+"""A report as JSON value and as text."""
+
+import datetime
+from dataclasses import asdict
+from typing import Any
+
+from priorbench import __version__
+from priorbench.bench.machine import describe
+from priorbench.bench.options import Options
+from priorbench.bench.suites import SUITES
+from priorbench.bench.table import Table
+from priorbench.provenance import commit
+
+FORMAT = 1
+Report = dict[str, Any]  # format, date, version, commit, machine, options, suites: rows by name
+
+
+def new_report(options: Options) -> Report:
+    """A report without rows yet, the machine measured."""
+    return {
+        "format": FORMAT,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "commit": commit(),
+        "machine": describe(options),
+        "options": asdict(options),
+        "suites": {},
+    }
+
+
+def tables(report: Report) -> list[Table]:
+    """The tables of every suite of the report."""
+    return [table for name, rows in report["suites"].items() for table in SUITES[name].tables(rows)]
+
+
+def heading(report: Report) -> list[str]:
+    """The machine and what was run, in a few lines."""
+    m = report["machine"]
+    device = f"{m['gpu']}, " if m["gpu"] else ""
+    source = report["commit"][:12] + "+" * report["commit"].endswith("+")
+    return [
+        f"{device}{m['cpu']}, {_count(m['cores'], 'core')}, {_count(m['threads'], 'thread')}, "
+        f"{m['memory_gb']:.0f} GB memory, PyTorch {m['torch']}",
+        f"matrix product {m['matmul_gflops']:.0f} GFLOP/s (fp32), copy {m['copy_gbytes']:.1f} GB/s",
+        f"priorbench {report['version']}, commit {source}, {report['date']}",
+    ]
+
+
+def as_text(report: Report) -> str:
+    """For a terminal."""
+    return "\n".join(heading(report)) + "\n\n" + "\n".join(table.aligned() for table in tables(report))
+
+
+def as_markdown(report: Report, name: str) -> str:
+    """A page with the tables; the figure is beside it as ``name``.png."""
+    lines = [f"# {name}", "", *(f"- {line}" for line in heading(report)), ""]
+    if report["suites"].get("steps"):
+        lines += [f"![Cost of a training step and share of the matrix product rate]({name}.png)", ""]
+    return "\n".join(lines) + "\n" + "\n".join(table.markdown() for table in tables(report))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -1,0 +1,103 @@
+"""The suite ``steps``: time, memory and arithmetic of a training step, priorbench's beside the textbook version's."""
+
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+
+import priorbench
+from priorbench.analysis.text import number
+from priorbench.bench.options import Cell, Options
+from priorbench.bench.process import isolated
+from priorbench.bench.steps_tables import tables
+from priorbench.bench.suite import Row, Say, Suite
+from priorbench.errors import PriorbenchError
+
+TEXTBOOK = Path(priorbench.__file__).parents[2] / "benchmarks" / "textbook"
+LARGE = 400  # atoms from which the textbook version takes no more steps than it must
+
+
+def measure(options: Options, machine: Row, folder: Path, say: Say) -> list[Row]:
+    """One row a backbone, task and number of atoms; each version of each in a process of its own."""
+    places = isolated(
+        "priorbench.bench.boxes:prepare",
+        folder=str(folder),
+        backbones=list(options.backbones),
+        atoms=list(options.atoms),
+        count=2 * options.batch_size,
+    )
+    with_textbook = options.textbook and _has_textbook(say)
+    rows = []
+    for backbone, task, atoms in product(options.backbones, options.tasks, options.atoms):
+        cell = Cell(
+            *(backbone, task, atoms, options.batch_size, options.threads, options.device, options.seconds),
+            folder=places[backbone][str(atoms)],
+        )
+        rows.append(measured(cell, machine, with_textbook, say))
+        say(_progress(cell, rows[-1]))
+    return rows
+
+
+def measured(cell: Cell, machine: Row, with_textbook: bool, say: Say) -> Row:
+    """The row of one ``cell``; a textbook version that fails is said, and its part of the row is None."""
+    try:
+        found = isolated("priorbench.bench.cells:engine", **asdict(cell))
+    except PriorbenchError as error:
+        raise PriorbenchError(f"{cell}: {error}") from None
+    gflop, edges = found.pop("gflop_per_structure"), found.pop("edges_per_structure")
+    other = _textbook(cell, say) if with_textbook else None
+    rate = machine["matmul_gflops"]
+    return {
+        **{name: getattr(cell, name) for name in SUITE.key},
+        "edges_per_atom": edges / cell.atoms,
+        "edges_per_step": edges * cell.batch_size,
+        "gflop_per_structure": gflop,
+        "priorbench": {**found, **_rates(found, edges, gflop, rate)},
+        "textbook": {**other, **_rates(other, edges, gflop, rate)} if other else None,
+        "ratio": other["ms"] / found["ms"] if other else None,
+    }
+
+
+def units(row: Row) -> float:
+    """Matmul units per structure of priorbench's step."""
+    return float(row["priorbench"]["matmul_units"])
+
+
+def _rates(found: Row, edges: float, gflop: float, rate: float) -> Row:
+    """``rate`` in GFLOP/s; the edges are those of the structures before a task hides or moves atoms."""
+    seconds = found["ms"] / 1000
+    return {
+        "matmul_units": seconds * rate,
+        "structures_per_s": 1 / seconds,
+        "edges_per_s": edges / seconds,
+        "matmul_share": gflop / seconds / rate,
+    }
+
+
+def _textbook(cell: Cell, say: Say) -> Row | None:
+    short = replace(cell, seconds=0.0) if cell.atoms >= LARGE else cell
+    try:
+        row: Row = isolated("priorbench.bench.cells:textbook", **asdict(short))
+    except PriorbenchError as error:
+        say(f"{cell}, textbook: {error}; its columns are left empty")
+        return None
+    return row
+
+
+def _has_textbook(say: Say) -> bool:
+    reason = None
+    if not TEXTBOOK.is_dir():
+        reason = f"{TEXTBOOK} does not exist (it is part of the repository, not of the package)"
+    elif find_spec("torch_geometric") is None:
+        reason = "torch_geometric is not installed"
+    if reason:
+        say(f"no textbook version: {reason}; its columns are left empty")
+    return reason is None
+
+
+def _progress(cell: Cell, row: Row) -> str:
+    text = f"{cell}: {number(row['priorbench']['ms'])} ms per structure"
+    return text + (f", textbook {number(row['ratio'])} times that" if row["textbook"] else "")
+
+
+SUITE = Suite(("backbone", "task", "atoms", "batch_size"), measure, tables, units)

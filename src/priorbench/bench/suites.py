@@ -1,0 +1,6 @@
+"""Every suite by its key in the report, in the order they are run and shown: a new one is a module and a line here."""
+
+from priorbench.bench import startup, steps
+from priorbench.bench.suite import Suite
+
+SUITES: dict[str, Suite] = {"steps": steps.SUITE, "startup": startup.SUITE}

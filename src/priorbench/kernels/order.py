@@ -1,0 +1,59 @@
+"""The edges of a batch in the order that the kernels walk along them."""
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from priorbench.kernels.library import call
+
+BLOCK = 256  # edges, as in edges.c
+
+
+class _Struct(ctypes.Structure):
+    _fields_ = [
+        ("atoms", ctypes.c_int64),
+        ("edges", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("senders", "receivers", "offsets")),
+    ]
+
+
+@dataclass(frozen=True)
+class EdgeOrder:
+    """Edges (E,) of N atoms, sorted by receiver."""
+
+    atoms: int
+    senders: Tensor  # (E,)
+    receivers: Tensor  # (E,) ascending
+    offsets: Tensor  # (N + 1,) first edge of each receiver
+
+    @classmethod
+    def of(cls, senders: Tensor, receivers: Tensor, atoms: int) -> "EdgeOrder":
+        """Of ``senders`` and ascending ``receivers`` (E,) among ``atoms``."""
+        counts = torch.bincount(receivers, minlength=atoms)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return cls(atoms, senders.contiguous(), receivers.contiguous(), offsets)
+
+    @property
+    def edges(self) -> int:
+        """Number of edges E."""
+        return len(self.receivers)
+
+    def call(self, name: str, width: int, edge_width: int, buffers: int, extra: int, *arguments: Any) -> None:
+        """Call the kernel ``name`` on these edges with a workspace of ``buffers`` blocks and ``extra`` numbers a thread.
+
+        The first tensor among the ``arguments`` says which precision.
+        """
+        like = next(a for a in arguments if isinstance(a, Tensor))
+        threads, stride = torch.get_num_threads(), buffers * BLOCK * width + extra
+        tensors = (self.senders, self.receivers, self.offsets)
+        struct = _Struct(self.atoms, self.edges, *(t.data_ptr() for t in tensors))
+        work = like.new_empty(threads * stride)
+        call(name, like.dtype, ctypes.byref(struct), width, edge_width, ctypes.c_int(threads), work, stride, *arguments)
+
+
+def split(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
+    """``flat`` cut into tensors of the shapes of ``like``."""
+    return [part.view(t.shape) for part, t in zip(flat.split([t.numel() for t in like]), like, strict=True)]
