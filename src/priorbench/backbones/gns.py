@@ -5,7 +5,7 @@ coordinates and describes an edge by its unit vector and a radial basis; the raw
 ((Δ, ‖Δ‖)/r_c on edges, wrapped coordinates on atoms) is a matter of options.  Not rotation equivariant.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from priorbench.backbones.base import BackboneOptions, Prediction, Symmetry, VectorBackbone
 from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
-from priorbench.kernels.gns import EdgeStep
+from priorbench.kernels.gns import edge_step, normed_mlp
 from priorbench.kernels.library import usable
 
 
@@ -47,10 +47,21 @@ class GNSBlock(nn.Module):
         self.first = first
         self.rest = nn.Sequential(nn.ReLU(), *mlp([width, width, width], nn.ReLU), nn.LayerNorm(width))
 
-    def forward(self, *inputs: object) -> Tensor:
+    def forward(self, *inputs: Any) -> Tensor:
         """Whatever the first layer takes → (rows, F)."""
+        if isinstance(self.first, nn.Linear) and usable(inputs[0]):
+            return normed_mlp(inputs[0], self.first.weight, self.first.bias, *self.rest.parameters())
         out: Tensor = self.rest(self.first(*inputs))
         return out
+
+    def step(self, h: Tensor, e: Tensor, weights: Tensor | None, graph: Graph) -> tuple[Tensor, Tensor]:
+        """Messages of edges (E, F) between atoms h (N, F): their weighted sum at each atom (N, F), and e + messages."""
+        if usable(h):
+            table, weight = self.first.table(h), self.first.edge_weight
+            return edge_step(graph.order, table, e, weights, weight, *self.rest.parameters())
+        messages = self(h, e, graph)
+        weighted = messages if weights is None else messages * weights[:, None]
+        return sum_over_neighbours(weighted, graph), e + messages
 
 
 class GNS(VectorBackbone):
@@ -86,38 +97,14 @@ class GNS(VectorBackbone):
         h = self._encode_atoms(graph)
         vectors = edge_vectors(graph)
         distances = vectors.norm(dim=1, keepdim=True)
-        e = self._encode_edges(self._edge_features(vectors, distances), graph)
-        weights = envelope(distances, self.options.cutoff) if self.options.envelope else None
+        e = self.edge_encoder(self._edge_features(vectors, distances))
+        weights = envelope(distances, self.options.cutoff).squeeze(1) if self.options.envelope else None
         for edge_step, node_step in zip(self.edge_steps, self.node_steps, strict=True):
-            received, e = self._edge_step(edge_step, h, e, weights, graph)
+            received, updated = edge_step.step(h, e, weights, graph)
             h = h + node_step(torch.cat([received, h], dim=1))
+            e = updated if self.options.edge_update == "message" else e + e
         energies = sum_over_atoms(self.energy_decoder(h), graph).squeeze(1)
         return Prediction(energies, self.vector_decoder(h))
-
-    def _encode_edges(self, features: Tensor, graph: Graph) -> Tensor:
-        if usable(features):
-            first, rest = self.edge_encoder.first, self.edge_encoder.rest
-            keep = torch.is_grad_enabled()
-            e: Tensor = EdgeStep.apply(
-                graph.order, keep, None, features, None, first.weight, first.bias, *rest.parameters()
-            )[1]
-            return e
-        return self.edge_encoder(features)
-
-    def _edge_step(
-        self, step: nn.Module, h: Tensor, e: Tensor, weights: Tensor | None, graph: Graph
-    ) -> tuple[Tensor, Tensor]:
-        """The sum of messages at each atom (N, F) and the edges' new features (E, F)."""
-        if usable(h) and self.options.edge_update == "message":
-            w = None if weights is None else weights.squeeze(1)
-            table, weight = step.first.table(h), step.first.edge_weight
-            out: tuple[Tensor, Tensor] = EdgeStep.apply(
-                graph.order, torch.is_grad_enabled(), table, e, w, weight, None, *step.rest.parameters()
-            )
-            return out
-        messages = step(h, e, graph)
-        received = sum_over_neighbours(messages if weights is None else messages * weights, graph)
-        return received, e + (messages if self.options.edge_update == "message" else e)
 
     def _encode_atoms(self, graph: Graph) -> Tensor:
         h = self.element(graph.atomic_numbers)

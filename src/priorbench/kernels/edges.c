@@ -12,6 +12,9 @@
 #include <stdint.h>
 #include <string.h>
 #include <omp.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #ifndef REAL
 #define REAL float
@@ -98,6 +101,19 @@ static void share(const Order *o, integer *first, integer *last) {
     }
     *first = bounds[0];
     *last = bounds[1];
+}
+
+/* Copy n numbers past the caches: what is kept for the backward pass must not drive out what the next product reads. */
+static inline void keep(real *to, const real *from, integer n) {
+#ifdef __AVX512F__
+    const integer vector = 64 / sizeof(real);
+    if (!((uintptr_t)to % 64) && n % vector == 0) {
+        for (integer k = 0; k < n; k += vector)
+            _mm512_stream_si512((void *)(to + k), _mm512_loadu_si512((const void *)(from + k)));
+        return;
+    }
+#endif
+    memcpy(to, from, n * sizeof(real));
 }
 
 /* Ask for a row that a product or a later loop of the block will read, or write: products do not wait for memory then. */
@@ -188,22 +204,23 @@ void gns_forward(const Order *o, integer F, integer K, int threads, real *work, 
         BEGIN
         if (sums) zero(sums + first * F, (last - first) * F);
         BLOCKS(start, n) {
-            real *x1 = z1 ? z1 + start * F : own, *x2 = z1 ? z2 + start * F : own + BLOCK * F;
-            real *y = z1 ? normed + start * F : own + 2 * BLOCK * F;
-            ROWS(r, n) {
-                soon(e + (start + r) * K, K);
-                soon_written(x1 + r * F, F);
-                soon_written(x2 + r * F, F);
-                soon_written(y + r * F, F);
-                soon_written(new_e + (start + r) * F, F);
-            }
+            real *x1 = own, *x2 = own + BLOCK * F, *y = own + 2 * BLOCK * F;
+            ROWS(r, n) soon(e + (start + r) * K, K);
             gather(o, start, n, F, table, bias, x1);
             times_transposed(n, F, K, e + start * K, w1, w1_stride, 1, x1);
-            EACH(k, n * F) x1[k] = x1[k] > 0 ? x1[k] : x1[k] != x1[k] ? x1[k] : 0;
+            ROWS(r, n) {
+                real *row = x1 + r * F;
+                EACH(k, F) row[k] = row[k] > 0 ? row[k] : row[k] != row[k] ? row[k] : 0;
+                if (z1) keep(z1 + (start + r) * F, row, F);
+            }
             times_transposed(n, F, F, x1, w2, F, 0, x2);
-            ROWS(r, n) EACH(k, F) {
-                const real v = x2[r * F + k] + b2[k];
-                x2[r * F + k] = v > 0 ? v : v != v ? v : 0;
+            ROWS(r, n) {
+                real *row = x2 + r * F;
+                EACH(k, F) {
+                    const real v = row[k] + b2[k];
+                    row[k] = v > 0 ? v : v != v ? v : 0;
+                }
+                if (z1) keep(z2 + (start + r) * F, row, F);
             }
             times_transposed(n, F, F, x2, w3, F, 0, y);
             ROWS(r, n) {
@@ -217,16 +234,19 @@ void gns_forward(const Order *o, integer F, integer K, int threads, real *work, 
                 }
                 const real rate = 1 / sqrt(square / F + (real)1e-5);
                 if (z1) scale[start + r] = rate;
+                EACH(k, F) row[k] *= rate;
+                if (z1) keep(normed + (start + r) * F, row, F);
                 if (!sums) {
-                    EACH(k, F) out[k] = gain[k] * (row[k] *= rate) + shift[k];
+                    EACH(k, F) out[k] = gain[k] * row[k] + shift[k];
                     continue;
                 }
                 real *sum = sums + o->receivers[start + r] * F;
                 EACH(k, F) {
-                    const real m = gain[k] * (row[k] *= rate) + shift[k];
+                    const real m = gain[k] * row[k] + shift[k];
                     sum[k] += weight * m;
-                    out[k] = old[k] + m;
+                    row[k] = old[k] + m;
                 }
+                keep(out, row, F);
             }
         }
         END
@@ -318,25 +338,26 @@ void forcenet_forward(const Order *o, integer F, integer K, int threads, real *w
         BEGIN
         zero(sums + first * F, (last - first) * F);
         BLOCKS(start, n) {
-            real *a = own, *x2 = z2 ? z2 + start * F : own + BLOCK * F, *b = own + 2 * BLOCK * F;
-            real *p = z2 ? filters + start * F : own + 3 * BLOCK * F;
-            if (z2) ROWS(r, n) {
-                soon_written(x2 + r * F, F);
-                soon_written(p + r * F, F);
-            }
+            real *a = own, *b = own + BLOCK * F;
             gather(o, start, n, F, table, 0, a);
             times_transposed(n, F, K, f + start * K, w1, K, 1, a);
             EACH(k, n * F) a[k] = silu(a[k]);
-            times_transposed(n, F, F, a, w2, F, 0, x2);
-            ROWS(r, n) EACH(k, F) b[r * F + k] = silu(x2[r * F + k] += b2[k]);
-            times_transposed(n, F, F, b, w3, F, 0, p);
+            times_transposed(n, F, F, a, w2, F, 0, b);
+            ROWS(r, n) {
+                real *row = b + r * F;
+                EACH(k, F) row[k] += b2[k];
+                if (z2) keep(z2 + (start + r) * F, row, F);
+                EACH(k, F) row[k] = silu(row[k]);
+            }
+            times_transposed(n, F, F, b, w3, F, 0, a);
             ROWS(r, n) {
                 const real weight = w[start + r], *from = source + o->senders[start + r] * F;
-                real *row = p + r * F, *sum = sums + o->receivers[start + r] * F;
+                real *row = a + r * F, *sum = sums + o->receivers[start + r] * F;
                 EACH(k, F) {
                     row[k] += b3[k];
                     sum[k] += weight * row[k] * from[k];
                 }
+                if (z2) keep(filters + (start + r) * F, row, F);
             }
         }
         END
@@ -414,31 +435,32 @@ void egnn_forward(const Order *o, integer F, integer K, int threads, real *work,
         zero(sums + first * F, (last - first) * F);
         if (w3) zero(moves + first * 3, (last - first) * 3);
         BLOCKS(start, n) {
-            real *a = own, *xs = x ? x + start * F : own + BLOCK * F, *zs = x ? z + start * F : own + 2 * BLOCK * F;
-            real *ys = x && w3 ? y + start * F : own + 3 * BLOCK * F;
-            if (x) ROWS(r, n) {
-                soon_written(zs + r * F, F);
-                if (w3) soon_written(ys + r * F, F);
+            real *a = own, *b = own + BLOCK * F;
+            gather(o, start, n, F, table, 0, a);
+            times_transposed(n, F, K, f + start * K, w1, w1_stride, 1, a);
+            ROWS(r, n) {
+                real *row = a + r * F;
+                if (x) keep(x + (start + r) * F, row, F);
+                EACH(k, F) row[k] = silu(row[k]);
             }
-            gather(o, start, n, F, table, 0, xs);
-            times_transposed(n, F, K, f + start * K, w1, w1_stride, 1, xs);
-            EACH(k, n * F) a[k] = silu(xs[k]);
-            times_transposed(n, F, F, a, w2, F, 0, zs);
+            times_transposed(n, F, F, a, w2, F, 0, b);
             ROWS(r, n) {
                 const real weight = w ? w[start + r] : 1;
-                real *sum = sums + o->receivers[start + r] * F;
+                real *row = b + r * F, *sum = sums + o->receivers[start + r] * F;
+                EACH(k, F) row[k] += b2[k];
+                if (x) keep(z + (start + r) * F, row, F);
                 EACH(k, F) {
-                    const real m = weight * silu(zs[r * F + k] += b2[k]);
-                    a[r * F + k] = m;
-                    sum[k] += m;
+                    row[k] = weight * silu(row[k]);
+                    sum[k] += row[k];
                 }
             }
             if (!w3) continue;
-            times_transposed(n, F, F, a, w3, F, 0, ys);
+            times_transposed(n, F, F, b, w3, F, 0, a);
             ROWS(r, n) {
-                real move = 0, *row = ys + r * F;
-                _Pragma("omp simd reduction(+ : move)") for (integer k = 0; k < F; k++)
-                    move += w4[k] * silu(row[k] += b3[k]);
+                real move = 0, *row = a + r * F;
+                EACH(k, F) row[k] += b3[k];
+                if (x) keep(y + (start + r) * F, row, F);
+                _Pragma("omp simd reduction(+ : move)") for (integer k = 0; k < F; k++) move += w4[k] * silu(row[k]);
                 phi[start + r] = move;
                 const real share = -move / neighbours(o, o->receivers[start + r]);
                 for (int c = 0; c < 3; c++) moves[o->receivers[start + r] * 3 + c] += share * u[(start + r) * 3 + c];
@@ -466,7 +488,7 @@ void egnn_backward(const Order *o, integer F, integer K, int threads, real *work
         for (integer i = first; i < last; i++) zero(g_table + i * 2 * F, F);
         BLOCKS(start, n) {
             const real *xs = x + start * F, *zs = z + start * F, *ys = y ? y + start * F : 0;
-            real *m = gm ? gm + start * F : e, *s = gs ? gs + start * F : e;
+            real *m = e, *s = e;
             const int moves = w3 && (g_moves || c_phi || cy);
             ROWS(r, n) {
                 real *row = m + r * F;
@@ -497,6 +519,7 @@ void egnn_backward(const Order *o, integer F, integer K, int threads, real *work
             ROWS(r, n) {
                 const real weight = w ? w[start + r] : 1, *more = cz ? cz + (start + r) * F : 0;
                 const real *row = m + r * F;
+                if (gm) keep(gm + (start + r) * F, row, F);
                 real *out = b + r * F, *message = c + r * F, along = 0;
                 _Pragma("omp simd reduction(+ : along)") for (integer k = 0; k < F; k++) {
                     const real v = zs[r * F + k], t = sigmoid(v);
@@ -510,6 +533,7 @@ void egnn_backward(const Order *o, integer F, integer K, int threads, real *work
             }
             if (grads && moves) add_outer(n, F, F, a, c, g3);
             times(n, F, F, b, w2, F, 0, s);
+            if (gs) ROWS(r, n) keep(gs + (start + r) * F, s + r * F, F);
             EACH(k, n * F) {
                 const real v = xs[k], t = sigmoid(v);
                 a[k] = s[k] * silu_slope(v, t);

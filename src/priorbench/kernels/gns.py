@@ -1,4 +1,4 @@
-"""GNS's edge step: m = LayerNorm(MLP(h_i, h_j, e)), its weighted sum at the receivers, and e + m."""
+"""GNS's edge step: m = LayerNorm(MLP(h_i, h_j, e)), its weighted sum at the receivers, and e + m; and the same MLP alone."""
 
 import ctypes
 from typing import Any
@@ -9,10 +9,29 @@ from torch import Tensor
 from priorbench.kernels.order import EdgeOrder, split
 
 
-class EdgeStep(torch.autograd.Function):
-    """(table (N, 2 F) | None, e (E, K), weights (E,) | None, parameters …) → (sums (N, F) | None, new e (E, F)).
+def edge_step(
+    order: EdgeOrder, table: Tensor, e: Tensor, weights: Tensor | None, w1: Tensor, *rest: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Messages from table (N, 2 F) and e (E, K): their sum at the receivers, weighted by (E,), and e + messages.
 
-    Without a table it is the edge encoder: no sums, and the new e is m itself.  Differentiable once; not in the weights.
+    ``w1`` (F, K) acts on e; ``rest``: W2, b2, W3, b3, γ, β.
+    """
+    sums, new_e = _EdgeStep.apply(order, torch.is_grad_enabled(), table, e, weights, w1, None, *rest)
+    return sums, new_e
+
+
+def normed_mlp(x: Tensor, w1: Tensor, b1: Tensor, *rest: Tensor) -> Tensor:
+    """LayerNorm(MLP(x)) of rows x (R, K), (R, F); ``rest`` as above."""
+    out: Tensor = _EdgeStep.apply(
+        EdgeOrder.rows(len(x), x.device), torch.is_grad_enabled(), None, x, None, w1, b1, *rest
+    )[1]
+    return out
+
+
+class _EdgeStep(torch.autograd.Function):
+    """(table | None, e (E, K), weights (E,) | None, parameters …) → (sums (N, F) | None, new e (E, F)).
+
+    Without a table there are no sums, and the new e is m itself.  Differentiable once; not in the weights.
     """
 
     @staticmethod

@@ -36,6 +36,12 @@ class EdgeOrder:
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return cls(atoms, senders.contiguous(), receivers.contiguous(), offsets)
 
+    @classmethod
+    def rows(cls, count: int, device: torch.device) -> "EdgeOrder":
+        """Rows that have no neighbours, each a receiver of its own."""
+        numbers = torch.arange(count + 1, device=device)
+        return cls(count, numbers[:-1], numbers[:-1], numbers)
+
     @property
     def edges(self) -> int:
         """Number of edges E."""

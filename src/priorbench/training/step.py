@@ -17,7 +17,7 @@ from priorbench.tasks.base import Example, Task, loss
 from priorbench.training.optimiser import Adam
 from priorbench.training.store import Store
 
-EDGES_AT_ONCE = 12_000  # on a CPU: one box of 774 atoms, or four of 192
+EDGES_AT_ONCE = 26_000  # on a CPU: two boxes of 774 atoms, or nine of 192
 Watch = Callable[[str], None]  # called with the name of the phase that has just ended
 
 
