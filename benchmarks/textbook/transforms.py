@@ -71,7 +71,7 @@ class MaskBonded(BaseTransform):
             if z[i] != HYDROGEN and molecule[i] >= 0 and hydrogens:
                 sites[i] = hydrogens
         heavy, order = list(sites), torch.randperm(len(sites)).tolist()
-        chosen = [heavy[k] for k in order[: int(self.ratio * len(sites))]]
+        chosen = [heavy[k] for k in order[: int(self.ratio * len(sites) + 1e-9)]]
         return {i: sites[i][int(torch.randint(len(sites[i]), ()))] for i in chosen}
 
 

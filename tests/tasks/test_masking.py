@@ -39,6 +39,11 @@ def test_floor_of_ratio_molecules_lose_one_hydrogen(store, ratio, masked):
     assert int(example.graph.lost.sum()) == 3 * 2 * masked
 
 
+@pytest.mark.parametrize(("ratio", "count", "drawn"), [(0.29, 100, 29), (0.21, 300, 63), (0.5, 9, 4), (1.0, 7, 7)])
+def test_the_share_is_that_of_decimal_numbers(ratio, count, drawn):
+    assert Masking(MaskingOptions(ratio=ratio))._drawn(torch.tensor([count])).tolist() == [drawn]
+
+
 def test_both_hydrogens_of_every_molecule_get_their_turn(store):
     task, batch = Masking(MaskingOptions(ratio=0.5)), store.batch(torch.tensor([0]))
     gone = torch.zeros(batch.graph.atoms)

@@ -16,8 +16,8 @@ from priorbench.backbones.base import BackboneOptions, GradientBackbone, Symmetr
 from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
 from priorbench.backbones.silu import SiLU
 from priorbench.graph import Graph, edge_vectors, neighbour_counts, sum_over_atoms, sum_over_neighbours
-from priorbench.kernels.egnn import EdgeLayer
-from priorbench.kernels.geometry import MOST_FUNCTIONS, Geometry
+from priorbench.kernels.egnn import edge_layer
+from priorbench.kernels.geometry import MOST_FUNCTIONS, geometry
 from priorbench.kernels.library import usable
 
 
@@ -64,11 +64,8 @@ class EGNNLayer(nn.Module):
         if usable(h):
             moved_by = self.coordinate.parameters() if moving else ()
             parameters = (self.edge_in.edge_weight, *self.edge_out[1].parameters(), *moved_by)
-            keep, table = torch.is_grad_enabled(), self.edge_in.table(h)
-            received, moves, *_ = EdgeLayer.apply(
-                graph.order, keep, self.training, table, features, weights, directions, *parameters
-            )
-            return received, moves
+            table = self.edge_in.table(h)
+            return edge_layer(graph.order, table, features, weights, directions, parameters, self.training)
         messages = self.edge_out(self.edge_in(h, features, graph))
         if weights is not None:
             messages = messages * weights[:, None]
@@ -124,14 +121,11 @@ class EGNN(GradientBackbone):
         return sum_over_atoms(self.head(self.norm(h)), graph).squeeze(1)
 
     def _geometry(self, r: Tensor, graph: Graph, first: bool) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Edge features (E, K) and unit vectors (E, 3) at the coordinates r (N, 3); the envelope (E,) at the ``first``."""
+        """Edge features (E, K), at the ``first`` coordinates r (N, 3) the envelope (E,), and unit vectors (E, 3)."""
         o, enveloped = self.options, first and self.options.envelope
         kernel = self.basis is not None and o.radial_functions <= MOST_FUNCTIONS and not o.detach_distances
         if kernel and usable(r):
-            out: tuple[Tensor, Tensor | None, Tensor] = Geometry.apply(
-                graph.order, o.radial_functions, o.cutoff, enveloped, r, graph.shifts
-            )
-            return out
+            return geometry(graph.order, o.radial_functions, o.cutoff, enveloped, r, graph.shifts)
         vectors = edge_vectors(graph, r)
         squared = vectors.square().sum(1, keepdim=True)
         distances = squared.sqrt()

@@ -15,7 +15,7 @@ from priorbench.backbones.base import BackboneOptions, Prediction, Symmetry, Vec
 from priorbench.backbones.elements import atomic_radii, element_properties
 from priorbench.backbones.layers import EdgeLinear
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
-from priorbench.kernels.forcenet import FilterSum
+from priorbench.kernels.forcenet import filter_sum
 from priorbench.kernels.library import usable
 
 HARMONICS = 9
@@ -63,14 +63,12 @@ class Interaction(nn.Module):
 
     def _received(self, h: Tensor, e: Tensor, weights: Tensor, graph: Graph) -> Tensor:
         """Sum of filters times source features over each atom's neighbours, (N, F)."""
-        if usable(h):
+        if usable(h) and not weights.requires_grad:
             # Two linear layers follow each other on the edge features: one of their product costs a third.
             weight = self.filter_in.edge_weight
             table = self.filter_in.table(h, bias=weight @ self.edge.bias)
-            parameters = (weight @ self.edge.weight, *self.filter_out[1].parameters(), *self.filter_out[3].parameters())
-            keep, w = torch.is_grad_enabled(), weights.squeeze(1)
-            sums: Tensor = FilterSum.apply(graph.order, keep, table, e, w, self.source(h), *parameters)
-            return sums
+            parameters = (weight @ self.edge.weight, *self.filter_out.parameters())
+            return filter_sum(graph.order, table, e, weights.squeeze(1), self.source(h), *parameters)
         filters = self.filter_out(self.filter_in(h, self.edge(e), graph)) * weights
         return sum_over_neighbours(filters * self.source(h)[graph.senders], graph)
 

@@ -5,7 +5,7 @@ coordinates and describes an edge by its unit vector and a radial basis; the raw
 ((Δ, ‖Δ‖)/r_c on edges, wrapped coordinates on atoms) is a matter of options.  Not rotation equivariant.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from priorbench.backbones.base import BackboneOptions, Prediction, Symmetry, VectorBackbone
 from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
-from priorbench.kernels.gns import edge_step, normed_mlp
+from priorbench.kernels import gns as kernels
 from priorbench.kernels.library import usable
 
 
@@ -47,19 +47,29 @@ class GNSBlock(nn.Module):
         self.first = first
         self.rest = nn.Sequential(nn.ReLU(), *mlp([width, width, width], nn.ReLU), nn.LayerNorm(width))
 
-    def forward(self, *inputs: Any) -> Tensor:
-        """Whatever the first layer takes → (rows, F)."""
-        if isinstance(self.first, nn.Linear) and usable(inputs[0]):
-            return normed_mlp(inputs[0], self.first.weight, self.first.bias, *self.rest.parameters())
-        out: Tensor = self.rest(self.first(*inputs))
+
+class RowBlock(GNSBlock):
+    """The block of rows: atoms, or edges without their atoms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, K) → (R, F)."""
+        if usable(x):
+            return kernels.normed_mlp(x, *self.first.parameters(), *self.rest.parameters())
+        out: Tensor = self.rest(self.first(x))
         return out
 
-    def step(self, h: Tensor, e: Tensor, weights: Tensor | None, graph: Graph) -> tuple[Tensor, Tensor]:
-        """Messages of edges (E, F) between atoms h (N, F): their weighted sum at each atom (N, F), and e + messages."""
-        if usable(h):
+
+class EdgeBlock(GNSBlock):
+    """The block of edges with their atoms."""
+
+    first: EdgeLinear
+
+    def forward(self, h: Tensor, e: Tensor, weights: Tensor | None, graph: Graph) -> tuple[Tensor, Tensor]:
+        """h (N, F), e (E, F), weights (E,) → weighted sum of messages at each atom (N, F), and e + messages (E, F)."""
+        if usable(h) and not (weights is not None and weights.requires_grad):
             table, weight = self.first.table(h), self.first.edge_weight
-            return edge_step(graph.order, table, e, weights, weight, *self.rest.parameters())
-        messages = self(h, e, graph)
+            return kernels.edge_step(graph.order, table, e, weights, weight, *self.rest.parameters())
+        messages = self.rest(self.first(h, e, graph))
         weighted = messages if weights is None else messages * weights[:, None]
         return sum_over_neighbours(weighted, graph), e + messages
 
@@ -78,10 +88,12 @@ class GNS(VectorBackbone):
         self.basis = None if raw else RadialBasis(options.radial_functions, options.cutoff)
         node_width = width + (3 if options.raw_coordinates else 0)
         edge_width = 4 if raw else 4 * options.radial_functions
-        self.node_encoder = GNSBlock(nn.Linear(node_width, width), width)
-        self.edge_encoder = GNSBlock(nn.Linear(edge_width, width), width)
-        self.edge_steps = nn.ModuleList(GNSBlock(EdgeLinear(width, width, width), width) for _ in range(options.layers))
-        self.node_steps = nn.ModuleList(GNSBlock(nn.Linear(2 * width, width), width) for _ in range(options.layers))
+        self.node_encoder = RowBlock(nn.Linear(node_width, width), width)
+        self.edge_encoder = RowBlock(nn.Linear(edge_width, width), width)
+        self.edge_steps = nn.ModuleList(
+            EdgeBlock(EdgeLinear(width, width, width), width) for _ in range(options.layers)
+        )
+        self.node_steps = nn.ModuleList(RowBlock(nn.Linear(2 * width, width), width) for _ in range(options.layers))
         self.energy_decoder = nn.Sequential(*mlp([width, width, width, 1], nn.ReLU))
         self.vector_decoder = nn.Sequential(*mlp([width, width, width, 3], nn.ReLU))
 
@@ -100,7 +112,7 @@ class GNS(VectorBackbone):
         e = self.edge_encoder(self._edge_features(vectors, distances))
         weights = envelope(distances, self.options.cutoff).squeeze(1) if self.options.envelope else None
         for edge_step, node_step in zip(self.edge_steps, self.node_steps, strict=True):
-            received, updated = edge_step.step(h, e, weights, graph)
+            received, updated = edge_step(h, e, weights, graph)
             h = h + node_step(torch.cat([received, h], dim=1))
             e = updated if self.options.edge_update == "message" else e + e
         energies = sum_over_atoms(self.energy_decoder(h), graph).squeeze(1)

@@ -1,29 +1,57 @@
 """EGNN's edge layer, differentiable twice.
 
 Forces are a gradient of the energy, and training them takes the gradient of that gradient.  Three passes are written
-out: values, their gradient, and the gradient of the gradient.  What flows back into the hidden values x, z, y from the
-third pass is added in the first pass's own backward, so no product is computed twice: to autograd the hidden values
+out: values, their gradient, and the gradient of the gradient.  What flows back into the hidden values x, z, y, φ from
+the third pass is added in the first pass's own backward, so no product is computed twice: to autograd the hidden values
 are outputs of the layer.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from priorbench.kernels.order import EdgeOrder, split
+from priorbench.kernels.order import EdgeOrder, apply, contiguous, split
 
-Parameters = tuple[Tensor, ...]  # W1 (F, K), W2 (F, F), b2 (F,) and, with moves, W3 (F, F), b3 (F,), w4 (1, F)
-BUFFERS = 4
+BUFFERS = 4  # blocks of workspace
 
 
-class EdgeLayer(torch.autograd.Function):
-    """(table (N, 2 F), f (E, K), weights (E,) | None, u (E, 3), …) → (sums (N, F), moves (N, 3) | None, x, z, y, φ).
+class Values(NamedTuple):
+    """Inputs and hidden values of a layer that its gradient is made of."""
 
-    x = table + f·W1ᵀ, z = silu(x)·W2ᵀ + b2, m = weights · silu(z), y = m·W3ᵀ + b3, φ = silu(y)·w4; sums of m at the
-    receivers, and as moves the mean of −u φ.  ``weight_gradients`` says whether a backward pass without a graph wants
-    those of the parameters; one with a graph never gives them.
+    f: Tensor  # (E, K)
+    weights: Tensor | None  # (E,)
+    u: Tensor  # (E, 3)
+    x: Tensor  # (E, F)
+    z: Tensor  # (E, F)
+    y: Tensor | None  # (E, F)
+    phi: Tensor | None  # (E,)
+
+
+def edge_layer(
+    order: EdgeOrder,
+    table: Tensor,
+    f: Tensor,
+    weights: Tensor | None,
+    u: Tensor,
+    parameters: Sequence[Tensor],
+    weight_gradients: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Messages from table (N, 2 F) and f (E, K) with ``weights`` (E,): their sums (N, F), and the atoms' moves (N, 3).
+
+    x = table + f·W1ᵀ, z = silu(x)·W2ᵀ + b2, m = weights · silu(z); y = m·W3ᵀ + b3, φ = silu(y)·w4.  Sums are of m at
+    the receivers, moves the mean of −u φ there.  ``parameters``: W1 (F, K), W2 (F, F), b2 (F,), and for moves
+    W3 (F, F), b3 (F,), w4 (1, F).  ``weight_gradients`` says whether a backward pass without a graph wants those of
+    the parameters; one with a graph never gives them.
     """
+    keep = torch.is_grad_enabled()
+    sums, moves, *_ = apply(_EdgeLayer, order, keep, weight_gradients, table, f, weights, u, *parameters)
+    return sums, moves
+
+
+class _EdgeLayer(torch.autograd.Function):
+    """(table, f, weights, u, parameters) → (sums, moves | None, x, z, y | None, φ | None)."""
 
     @staticmethod
     def forward(
@@ -37,143 +65,125 @@ class EdgeLayer(torch.autograd.Function):
         u: Tensor,
         *parameters: Tensor,
     ) -> tuple[Tensor | None, ...]:
-        """Sums and moves, and with ``keep`` the hidden values x, z, y (E, F) and φ (E,) after them."""
         width, edge_width = parameters[0].shape
         moving, f = len(parameters) == 6, f.contiguous()
-        w1, w2, b2, w3, b3, w4 = (*parameters, *[None] * (6 - len(parameters)))
         hidden = [f.new_empty(order.edges, width) if keep and k < 2 + moving else None for k in range(3)]
         sums = f.new_empty(order.atoms, width)
         moves, phi = (f.new_empty(order.atoms, 3), f.new_empty(order.edges)) if moving else (None, None)
-        order.call(
-            "egnn_forward",
-            width,
-            edge_width,
-            BUFFERS,
-            0,
-            *(table, f, weights, w1, w1.stride(0), w2, b2, w3, b3, w4, u, *hidden, phi, sums, moves),
-        )
-        hidden.append(phi)
+        w1, w2, b2, w3, b3, w4 = _six(parameters)
+        arguments = (table, f, weights, w1, w1.stride(0), w2, b2, w3, b3, w4, u, *hidden, phi, sums, moves)
+        order.call("egnn_forward", width, edge_width, BUFFERS, 0, *arguments)
         ctx.order, ctx.weight_gradients = order, weight_gradients
         ctx.set_materialize_grads(False)
         if keep:
-            ctx.save_for_backward(f, weights, u, *hidden, *parameters)
-        return sums, moves, *hidden
+            ctx.save_for_backward(f, weights, u, *hidden, phi, *parameters)
+        return sums, moves, *hidden, phi
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor | None) -> tuple[Any, ...]:
-        """Gradients of table, f, weights and, without a graph, the parameters."""
-        f, weights, u, x, z, y, phi, *parameters = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        values, parameters = Values(*saved[:7]), saved[7:]
         g_sums, g_moves, *more = outputs
         if torch.is_grad_enabled():
-            gradients = EdgeGradient.apply(ctx.order, g_sums, g_moves, f, weights, u, x, z, y, phi, *parameters)
+            gradients = apply(_EdgeGradient, ctx.order, g_sums, g_moves, *values, *parameters)
             return None, None, None, *gradients, *[None] * len(parameters)
-        values, wanted = (f, weights, u, x, z, y, phi), ctx.weight_gradients
-        *gradients, grads = _backward(
-            ctx.order, values, tuple(parameters), (g_sums, g_moves), tuple(more), (None, None), wanted
-        )
-        return None, None, None, *gradients, *(grads or [None] * len(parameters))
+        flat = _empty_gradients(parameters) if ctx.weight_gradients else None
+        gradients = _gradient(ctx.order, values, parameters, (g_sums, g_moves), more, (None, None), flat)
+        return None, None, None, *gradients, *_parameter_gradients(flat, parameters)
 
 
-class EdgeGradient(torch.autograd.Function):
-    """Gradients (table, f, weights, u) of :class:`EdgeLayer` as functions of its hidden values, differentiable again."""
+class _EdgeGradient(torch.autograd.Function):
+    """Gradients of table, f, weights and u as functions of the layer's hidden values, differentiable again."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        order: EdgeOrder,
-        g_sums: Tensor | None,
-        g_moves: Tensor | None,
-        f: Tensor,
-        weights: Tensor | None,
-        u: Tensor,
-        x: Tensor,
-        z: Tensor,
-        y: Tensor | None,
-        phi: Tensor | None,
-        *parameters: Tensor,
+        ctx: Any, order: EdgeOrder, g_sums: Tensor | None, g_moves: Tensor | None, *rest: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Gradients of table (N, 2 F), f (E, K), weights (E,) and u (E, 3)."""
-        gm, gs = torch.empty_like(x), torch.empty_like(x)
-        *gradients, _ = _backward(
-            order, (f, weights, u, x, z, y, phi), parameters, (g_sums, g_moves), (None,) * 4, (gm, gs), False
-        )
+        values, parameters = Values(*rest[:7]), rest[7:]
+        gm, gs = torch.empty_like(values.x), torch.empty_like(values.x)
+        gradients = _gradient(order, values, parameters, (g_sums, g_moves), [None] * 4, (gm, gs), None)
         ctx.order, ctx.kept = order, (gm, gs)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(g_moves, weights, u, x, z, y, phi, *parameters)
-        return tuple(gradients)
+        ctx.save_for_backward(g_moves, *values, *parameters)
+        return gradients
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, u_table: Tensor | None, u_f: Tensor | None, u_w: Tensor | None, u_u: Tensor | None
-    ) -> tuple[Any, ...]:
+    def backward(ctx: Any, *u_gradients: Tensor | None) -> tuple[Any, ...]:
         """What flows back into g_sums, g_moves, weights, u, x, z, y, φ and the parameters."""
-        g_moves, weights, u, x, z, y, phi, *parameters = ctx.saved_tensors
+        g_moves, *saved = ctx.saved_tensors
+        (_, weights, u, x, z, y, phi), parameters = Values(*saved[:7]), saved[7:]
         order, (gm, gs) = ctx.order, ctx.kept
         ctx.kept = None
         width, edge_width = parameters[0].shape
-        moving = len(parameters) == 6
-        w1, w2, b2, w3, b3, w4 = (*parameters, *[None] * (6 - len(parameters)))
-        if u_table is None:
-            u_table = x.new_zeros(order.atoms, 2 * width)
-        if_sums, if_moves = ctx.needs_input_grad[1:3]
-        if moving and g_moves is None:
-            g_moves = x.new_zeros(order.atoms, 3)
-        cy, c_phi, c_u, c_moves = (map(torch.empty_like, (x, phi, u, g_moves))) if moving else (None,) * 4
-        c_sums = x.new_empty(order.atoms, width)
-        c_w = None if weights is None else torch.empty_like(weights)
-        grads = x.new_empty(width * edge_width + 2 * width**2 + 3 * width)
+        u_table, *u_rest = u_gradients
+        u_table = x.new_zeros(order.atoms, 2 * width) if u_table is None else u_table
+        needs_sums, needs_moves = ctx.needs_input_grad[1:3]
+        cy = c_phi = c_u = c_moves = None
+        if y is not None:
+            g_moves = x.new_zeros(order.atoms, 3) if g_moves is None else g_moves
+            cy, c_phi, c_u, c_moves = (torch.empty_like(t) for t in (y, phi, u, g_moves) if t is not None)
+        c_sums, c_w = x.new_empty(order.atoms, width), None if weights is None else torch.empty_like(weights)
+        flat = _empty_gradients(parameters)
+        w1, w2, _, w3, _, w4 = _six(parameters)
         # The gradients of x and z take the place of gs and gm, which each edge reads for the last time as it writes.
-        order.call(
-            "egnn_second",
-            width,
-            edge_width,
-            BUFFERS,
-            len(grads),
-            *(weights, w1, w1.stride(0), w2, w3, w4, u, x, z, y, phi, gm, gs, _dense(g_moves)),
-            *map(_dense, (u_table, u_f, u_w, u_u)),
-            *(gs, gm, cy, c_phi, c_w, c_u, c_sums, c_moves, grads),
+        arguments = (
+            *(weights, w1, w1.stride(0), w2, w3, w4, u, x, z, y, phi, gm, gs),
+            *map(contiguous, (g_moves, u_table, *u_rest)),
+            *(gs, gm, cy, c_phi, c_w, c_u, c_sums, c_moves, flat),
         )
-        flows = (c_sums if if_sums else None, c_moves if if_moves else None)
-        return None, *flows, None, c_w, c_u, gs, gm, cy, c_phi, *_parameter_gradients(grads, tuple(parameters))
+        order.call("egnn_second", width, edge_width, BUFFERS, len(flat), *arguments)
+        flows = (c_sums if needs_sums else None, c_moves if needs_moves else None)
+        return None, *flows, None, c_w, c_u, gs, gm, cy, c_phi, *_parameter_gradients(flat, parameters)
 
 
-def _backward(
+def _gradient(
     order: EdgeOrder,
-    values: tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor | None, Tensor | None],
-    parameters: Parameters,
+    values: Values,
+    parameters: Sequence[Tensor],
     gradients: tuple[Tensor | None, Tensor | None],
-    more: tuple[Tensor | None, ...],
+    more: Sequence[Tensor | None],
     kept: tuple[Tensor | None, Tensor | None],
-    weight_gradients: bool,
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, list[Tensor] | None]:
-    """Gradients of table, f, weights, u and parameters; ``more`` is added to those of x, z, y and φ."""
+    flat: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of table, f, weights and u from those of sums and moves, ``more`` being added to x, z, y and φ.
+
+    ``kept`` (E, F) each takes the gradients of m and of silu(x); ``flat`` those of the parameters.
+    """
     f, weights, u, x, z, y, phi = values
     width, edge_width = parameters[0].shape
-    w1, w2, b2, w3, b3, w4 = (*parameters, *[None] * (6 - len(parameters)))
-    g_table, g_f = x.new_empty(order.atoms, 2 * width), torch.empty_like(f)
-    g_w = None if weights is None else torch.empty_like(weights)
-    g_u = None if gradients[1] is None or w3 is None else torch.empty_like(u)
-    count = width * edge_width + 2 * width**2 + 3 * width
-    grads = x.new_empty(count) if weight_gradients else None
-    order.call(
-        "egnn_backward",
-        width,
-        edge_width,
-        BUFFERS,
-        count + order.atoms * width,
-        *(f, weights, w1, w1.stride(0), w2, w3, w4, u, x, z, y, phi, *map(_dense, gradients), *map(_dense, more)),
-        *(*kept, g_table, g_f, g_w, g_u, grads),
+    out = (
+        x.new_empty(order.atoms, 2 * width),
+        torch.empty_like(f),
+        None if weights is None else torch.empty_like(weights),
+        None if y is None or gradients[1] is None else torch.empty_like(u),
     )
-    return g_table, g_f, g_w, g_u, None if grads is None else _parameter_gradients(grads, parameters)
+    w1, w2, _, w3, _, w4 = _six(parameters)
+    arguments = (
+        *(f, weights, w1, w1.stride(0), w2, w3, w4, u, x, z, y, phi),
+        *map(contiguous, (*gradients, *more)),
+        *(*kept, *out, flat),
+    )
+    extra = len(_empty_gradients(parameters)) + order.atoms * width
+    order.call("egnn_backward", width, edge_width, BUFFERS, extra, *arguments)
+    return out
 
 
-def _parameter_gradients(flat: Tensor, parameters: Parameters) -> list[Tensor]:
-    """The kernels' order W1, W2, W3, b2, b3, w4 → that of the parameters."""
+def _six(parameters: Sequence[Tensor]) -> tuple[Any, ...]:
+    """W1, W2, b2, W3, b3, w4; the last three None where nothing moves."""
+    return (*parameters, *[None] * (6 - len(parameters)))
+
+
+def _empty_gradients(parameters: Sequence[Tensor]) -> Tensor:
+    """Room for the gradients W1, W2, W3, b2, b3, w4, one after the other."""
+    width, edge_width = parameters[0].shape
+    return parameters[0].new_empty(width * edge_width + 2 * width**2 + 3 * width)
+
+
+def _parameter_gradients(flat: Tensor | None, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """The gradients in the order of the parameters."""
+    if flat is None:
+        return [None] * len(parameters)
     w1, w2, b2 = parameters[:3]
     g1, g2, g3, d2, d3, d4 = split(flat, [w1, w2, w2, b2, b2, b2])
     return [g1, g2, d2, g3, d3, d4[None]][: len(parameters)]
-
-
-def _dense(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()

@@ -5,15 +5,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorbench.kernels.order import EdgeOrder, split
+from priorbench.kernels.order import EdgeOrder, apply, split
+
+BUFFERS = 4  # blocks of workspace
 
 
-class FilterSum(torch.autograd.Function):
-    """(table (N, 2 F), f (E, K), weights (E,), source (N, F), W1, W2, b2, W3, b3) → sums (N, F).
+def filter_sum(
+    order: EdgeOrder, table: Tensor, f: Tensor, weights: Tensor, source: Tensor, *parameters: Tensor
+) -> Tensor:
+    """Σ_j weights · filters · source_j at each receiver, (N, F).
 
-    Differentiable once; not in the weights.
+    Filters silu(silu(table + f·W1ᵀ)·W2ᵀ + b2)·W3ᵀ + b3 of table (N, 2 F) and f (E, K); ``weights`` (E,), ``source``
+    (N, F); ``parameters``: W1 (F, K), W2 (F, F), b2 (F,), W3 (F, F), b3 (F,).  Differentiable once; not in the weights.
     """
+    sums: Tensor = apply(_FilterSum, order, torch.is_grad_enabled(), table, f, weights, source, *parameters)
+    return sums
 
+
+class _FilterSum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -25,12 +34,13 @@ class FilterSum(torch.autograd.Function):
         source: Tensor,
         *parameters: Tensor,
     ) -> Tensor:
-        """``parameters``: W1 (F, K), W2 (F, F), b2 (F,), W3 (F, F), b3 (F,)."""
         width, edge_width = parameters[0].shape
         f, source = f.contiguous(), source.contiguous()
+        parameters = tuple(p.contiguous() for p in parameters)
         kept = [f.new_empty(order.edges, width) for _ in range(2)] if keep else [None, None]
         sums = f.new_empty(order.atoms, width)
-        order.call("forcenet_forward", width, edge_width, 4, 0, table, f, weights, source, *parameters, *kept, sums)
+        arguments = (table, f, weights, source, *parameters, *kept, sums)
+        order.call("forcenet_forward", width, edge_width, BUFFERS, 0, *arguments)
         if keep:
             ctx.order, ctx.kept = order, kept
             ctx.save_for_backward(table, f, weights, source, *parameters)
@@ -39,23 +49,18 @@ class FilterSum(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g_sums: Tensor) -> tuple[Any, ...]:
-        """Gradients of table, f, source and parameters."""
         table, f, weights, source, w1, w2, b2, w3, b3 = ctx.saved_tensors
         order, kept = ctx.order, ctx.kept
         ctx.kept = None
-        width, edge_width = w1.shape
         like = [w1, w2, w3, b2, b3]
         grads = f.new_empty(sum(t.numel() for t in like))
         g_table, g_source = torch.empty_like(table), torch.empty_like(source)
         g_f = torch.empty_like(f) if ctx.needs_input_grad[3] else None
-        order.call(
-            "forcenet_backward",
-            width,
-            edge_width,
-            4,
-            len(grads) + 2 * order.atoms * width,
+        arguments = (
             *(table, f, weights, source, w1, w2, w3, *kept, g_sums.contiguous()),
             *(g_table, g_f, g_source, grads),
         )
+        extra = len(grads) + 2 * g_source.numel()
+        order.call("forcenet_backward", *w1.shape, BUFFERS, extra, *arguments)
         g1, g2, g3, d2, d3 = split(grads, like)
         return None, None, g_table, g_f, None, g_source, g1, g2, d2, g3, d3

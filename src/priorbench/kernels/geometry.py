@@ -5,22 +5,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorbench.kernels.order import EdgeOrder
+from priorbench.kernels.order import EdgeOrder, apply
 
 MOST_FUNCTIONS = 256  # as in edges.c
 
 
-class Geometry(torch.autograd.Function):
-    """(positions (N, 3) Å, shifts (E, 3) Å) → (Bessel functions (E, K), envelope (E,) | None, unit vectors (E, 3)).
+def geometry(
+    order: EdgeOrder, functions: int, cutoff: float, enveloped: bool, positions: Tensor, shifts: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Bessel functions (E, K), envelope (E,) where ``enveloped`` and unit vectors (E, 3) from receiver to sender.
 
-    Vectors point from receiver to sender.
+    Of ``positions`` (N, 3) and ``shifts`` (E, 3) in Å; ``functions`` is K, at most ``MOST_FUNCTIONS``; ``cutoff`` in Å.
     """
+    out: tuple[Tensor, Tensor | None, Tensor] = apply(_Geometry, order, functions, cutoff, enveloped, positions, shifts)
+    return out
 
+
+class _Geometry(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, order: EdgeOrder, functions: int, cutoff: float, enveloped: bool, positions: Tensor, shifts: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """``functions`` is K, at most ``MOST_FUNCTIONS``; ``cutoff`` in Å."""
         positions, edges = positions.contiguous(), order.edges
         basis, directions = positions.new_empty(edges, functions), positions.new_empty(edges, 3)
         weights, distances = positions.new_empty(edges) if enveloped else None, positions.new_empty(edges)
@@ -37,15 +42,13 @@ class Geometry(torch.autograd.Function):
     def backward(
         ctx: Any, g_basis: Tensor | None, g_weights: Tensor | None, g_directions: Tensor | None
     ) -> tuple[Any, ...]:
-        """Gradient of the positions."""
         (positions,) = ctx.saved_tensors
-        gradient = GeometryGradient.apply(
-            ctx.order, ctx.sizes, ctx.cutoff, ctx.constants, positions, g_basis, g_weights, g_directions
-        )
+        gradients = (g_basis, g_weights, g_directions)
+        gradient = apply(_GeometryGradient, ctx.order, ctx.sizes, ctx.cutoff, ctx.constants, positions, *gradients)
         return None, None, None, None, gradient, None
 
 
-class GeometryGradient(torch.autograd.Function):
+class _GeometryGradient(torch.autograd.Function):
     """Gradient of the positions (N, 3) as a function of the positions and the gradients of the outputs."""
 
     @staticmethod
@@ -58,7 +61,6 @@ class GeometryGradient(torch.autograd.Function):
         positions: Tensor,
         *gradients: Tensor | None,
     ) -> Tensor:
-        """``constants``: unit vectors (E, 3) and distances (E,) Å at the positions."""
         dense = [None if g is None else g.contiguous() for g in gradients]
         out = torch.empty_like(positions)
         order.call("geometry_backward", 0, sizes[0], 0, 3 * order.atoms, cutoff, *constants, *dense, out)
@@ -69,7 +71,6 @@ class GeometryGradient(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, c: Tensor) -> tuple[Any, ...]:
-        """What flows back into the positions and the gradients of the outputs."""
         gradients = ctx.saved_tensors
         back = [None if g is None else torch.empty_like(g) for g in gradients]
         positions = torch.empty_like(c)

@@ -1,4 +1,4 @@
-"""GNS's edge step: m = LayerNorm(MLP(h_i, h_j, e)), its weighted sum at the receivers, and e + m; and the same MLP alone."""
+"""GNS's edge step, m = LayerNorm(MLP(h_i, h_j, e)) summed at the receivers and added to e, and the same MLP of rows."""
 
 import ctypes
 from typing import Any
@@ -6,33 +6,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorbench.kernels.order import EdgeOrder, split
+from priorbench.kernels.order import EdgeOrder, apply, contiguous, split
 
 
 def edge_step(
     order: EdgeOrder, table: Tensor, e: Tensor, weights: Tensor | None, w1: Tensor, *rest: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Messages from table (N, 2 F) and e (E, K): their sum at the receivers, weighted by (E,), and e + messages.
+    """Messages from table (N, 2 F) and e (E, F): their sum at the receivers, weighted by (E,), and e + messages.
 
-    ``w1`` (F, K) acts on e; ``rest``: W2, b2, W3, b3, γ, β.
+    ``w1`` (F, F) acts on e; ``rest``: W2, b2, W3, b3, γ, β.  Differentiable once; not in the weights.
     """
-    sums, new_e = _EdgeStep.apply(order, torch.is_grad_enabled(), table, e, weights, w1, None, *rest)
+    sums, new_e = apply(_EdgeStep, order, torch.is_grad_enabled(), table, e, weights, w1, None, *rest)
     return sums, new_e
 
 
 def normed_mlp(x: Tensor, w1: Tensor, b1: Tensor, *rest: Tensor) -> Tensor:
-    """LayerNorm(MLP(x)) of rows x (R, K), (R, F); ``rest`` as above."""
-    out: Tensor = _EdgeStep.apply(
-        EdgeOrder.rows(len(x), x.device), torch.is_grad_enabled(), None, x, None, w1, b1, *rest
-    )[1]
+    """LayerNorm(MLP(x)) of rows x (R, K), (R, F); ``rest`` as above.  Differentiable once."""
+    rows, keep = EdgeOrder.rows(len(x), x.device), torch.is_grad_enabled()
+    out: Tensor = apply(_EdgeStep, rows, keep, None, x, None, w1, b1, *rest)[1]
     return out
 
 
 class _EdgeStep(torch.autograd.Function):
-    """(table | None, e (E, K), weights (E,) | None, parameters …) → (sums (N, F) | None, new e (E, F)).
-
-    Without a table there are no sums, and the new e is m itself.  Differentiable once; not in the weights.
-    """
+    """With a table messages, sums and e + messages; without, rows by themselves, and the messages are the result."""
 
     @staticmethod
     def forward(
@@ -46,23 +42,14 @@ class _EdgeStep(torch.autograd.Function):
         b1: Tensor | None,
         *rest: Tensor,
     ) -> tuple[Tensor | None, Tensor]:
-        """``w1`` (F, K), columns of a wider matrix, and ``b1`` (F,), with a table None; rest: W2, b2, W3, b3, γ, β."""
-        w2, b2, w3, b3, gain, shift = rest
         width, edge_width = w1.shape
         e = e.contiguous()
-        kept = [e.new_empty(order.edges, width) for _ in range(3)] if keep else [None] * 3
+        kept = [e.new_empty(order.edges, width) if keep else None for _ in range(3)]
         scale = e.new_empty(order.edges) if keep else None
         sums = None if table is None else e.new_empty(order.atoms, width)
         new_e = e.new_empty(order.edges, width)
-        order.call(
-            "gns_forward",
-            width,
-            edge_width,
-            3,
-            0,
-            *(table, b1, e, weights, w1, w1.stride(0), w2, b2, w3, b3, gain, shift),
-            *(*kept, scale, sums, new_e),
-        )
+        arguments = (table, b1, e, weights, w1, w1.stride(0), *rest, *kept, scale, sums, new_e)
+        order.call("gns_forward", width, edge_width, 3, 0, *arguments)
         if keep:
             ctx.order, ctx.kept = order, (*kept, scale)
             ctx.save_for_backward(e, weights, w1, b1, *rest)
@@ -71,29 +58,19 @@ class _EdgeStep(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g_sums: Tensor | None, g_new: Tensor | None) -> tuple[Any, ...]:
-        """Gradients of table, e and parameters."""
-        e, weights, w1, b1, *rest = ctx.saved_tensors
-        w2, b2, w3, b3, gain, shift = rest
-        order, (z1, z2, normed, scale) = ctx.order, ctx.kept
+        e, weights, w1, b1, w2, b2, w3, b3, gain, shift = ctx.saved_tensors
+        order, kept, rows = ctx.order, ctx.kept, b1 is not None
         ctx.kept = None
         width, edge_width = w1.shape
-        encoder = b1 is not None
-        g_table = None if encoder else e.new_empty(order.atoms, 2 * width)
+        g_table = None if rows else e.new_empty(order.atoms, 2 * width)
         g_e = torch.empty_like(e) if ctx.needs_input_grad[3] else None
         like = [w1, w2, w3, b2, b2, b3, gain, shift]
         grads = e.new_empty(sum(t.numel() for t in like))
-        order.call(
-            "gns_backward",
-            width,
-            edge_width,
-            2,
-            len(grads) + (0 if encoder else order.atoms * width),
-            *(ctypes.c_int(encoder), e, weights, w1, w1.stride(0), w2, w3, gain, z1, z2, normed, scale),
-            *(_contiguous(g_sums), _contiguous(g_new), g_table, g_e, grads),
+        arguments = (
+            *(ctypes.c_int(rows), e, weights, w1, w1.stride(0), w2, w3, gain, *kept),
+            *(contiguous(g_sums), contiguous(g_new), g_table, g_e, grads),
         )
+        extra = len(grads) + (0 if rows else order.atoms * width)
+        order.call("gns_backward", width, edge_width, 2, extra, *arguments)
         g1, g2, g3, d1, d2, d3, g_gain, g_shift = split(grads, like)
-        return None, None, g_table, g_e, None, g1, d1 if encoder else None, g2, d2, g3, d3, g_gain, g_shift
-
-
-def _contiguous(g: Tensor | None) -> Tensor | None:
-    return None if g is None else g.contiguous()
+        return None, None, g_table, g_e, None, g1, d1 if rows else None, g2, d2, g3, d3, g_gain, g_shift

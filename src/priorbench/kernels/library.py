@@ -30,7 +30,7 @@ _REALS = {torch.float32: ("float", "sgemm_"), torch.float64: ("double", "dgemm_"
 _enabled = True
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """Why there are no kernels on this machine."""
 
 
@@ -77,9 +77,9 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
         return None
     try:
         return _load(dtype)
-    except Unavailable as problem:
+    except UnavailableError as problem:
         print(
-            f"priorbench: no compiled kernels ({problem}); training goes on in plain PyTorch, two to three times slower",
+            f"priorbench: no compiled kernels ({problem}); going on in plain PyTorch, two to three times slower",
             file=sys.stderr,
             flush=True,
         )
@@ -90,14 +90,14 @@ def _load(dtype: torch.dtype) -> ctypes.CDLL:
     real, gemm = _REALS[dtype]
     blas = _blas()
     if not hasattr(blas, gemm):
-        raise Unavailable(f"this build of PyTorch does not export {gemm}")
+        raise UnavailableError(f"this build of PyTorch does not export {gemm}")
     path = _compiled(real)
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise Unavailable(f"{path}: {error}") from None
-    serial = getattr(blas, "MKL_Set_Num_Threads_Local", None)
-    library.use_blas(ctypes.cast(getattr(blas, gemm), ctypes.c_void_p), ctypes.cast(serial, ctypes.c_void_p))
+        raise UnavailableError(f"{path}: {error}") from None
+    functions = (getattr(blas, gemm), getattr(blas, "MKL_Set_Num_Threads_Local", None))
+    library.use_blas(*(ctypes.cast(f, ctypes.c_void_p) if f else None for f in functions))
     return library
 
 
@@ -106,7 +106,7 @@ def _blas() -> ctypes.CDLL:
     """The library of PyTorch that holds its matrix products."""
     path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     if not path.exists():
-        raise Unavailable(f"{path} does not exist")
+        raise UnavailableError(f"{path} does not exist")
     return ctypes.CDLL(str(path))
 
 
@@ -114,7 +114,7 @@ def _compiled(real: str) -> Path:
     """The shared library for ``real``, from the cache or compiled into it; the cache may be shared between machines."""
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None or shutil.which(compiler.split()[0]) is None:
-        raise Unavailable("no C compiler; install gcc, or name one in CC")
+        raise UnavailableError("no C compiler; install gcc, or name one in CC")
     key = hashlib.sha256(SOURCE.read_bytes())
     for part in (real, compiler, *FLAGS, *WIDE, _processor(), torch.__version__):
         key.update(part.encode() + b"\0")
@@ -141,7 +141,7 @@ def _compile(compiler: list[str], real: str, path: Path) -> None:
         # Not linked to OpenMP: the symbols are those of the runtime that PyTorch has loaded, one pool for both.
         problem = problem or _run([*compiler, "-shared", str(built), "-o", str(made), "-lm"])
         if problem:
-            raise Unavailable(problem)
+            raise UnavailableError(problem)
         made.replace(path)
 
 

@@ -48,7 +48,7 @@ class EdgeOrder:
         return len(self.receivers)
 
     def call(self, name: str, width: int, edge_width: int, buffers: int, extra: int, *arguments: Any) -> None:
-        """Call the kernel ``name`` on these edges with a workspace of ``buffers`` blocks and ``extra`` numbers a thread.
+        """Call the kernel ``name`` on these edges; a thread gets ``buffers`` blocks and ``extra`` numbers to work in.
 
         The first tensor among the ``arguments`` says which precision.
         """
@@ -58,6 +58,16 @@ class EdgeOrder:
         struct = _Struct(self.atoms, self.edges, *(t.data_ptr() for t in tensors))
         work = like.new_empty(threads * stride)
         call(name, like.dtype, ctypes.byref(struct), width, edge_width, ctypes.c_int(threads), work, stride, *arguments)
+
+
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """Call an autograd function."""
+    return function.apply(*arguments)
+
+
+def contiguous(tensor: Tensor | None) -> Tensor | None:
+    """The tensor with its elements in a row, which autograd does not promise of gradients."""
+    return None if tensor is None else tensor.contiguous()
 
 
 def split(flat: Tensor, like: list[Tensor]) -> list[Tensor]:

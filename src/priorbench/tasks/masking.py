@@ -62,7 +62,7 @@ class Masking:
     def check(self, store: Store) -> int:
         """Structures in which nothing is ever masked: they have too few sites, or for the rule released no hydrogen."""
         counts = self._maskable(store)
-        idle = counts < 1 if self.rule == "released" else (self.ratio * counts).long() < 1
+        idle = counts < 1 if self.rule == "released" else self._drawn(counts) < 1
         if idle.all():
             most = int(counts.max())
             advice = f"raise ratio to at least {1 / most:.3g}" if most else "take other structures"
@@ -148,6 +148,10 @@ class Masking:
             return 1 - (abs(at_heavy) + abs(at_hydrogen)) / 2
         return 1 - abs(at_heavy + at_hydrogen) / 2
 
+    def _drawn(self, counts: Tensor) -> Tensor:
+        """How many of ``counts`` sites lose a hydrogen, ⌊ratio · count⌋: of 100 at 0.29 not 28, as floats have it."""
+        return (self.ratio * counts.double() + 1e-9).long()
+
     def _draw(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The heavy atoms (K,) that lose a hydrogen, and the hydrogen (K,) that each loses."""
         graph = batch.graph
@@ -164,7 +168,7 @@ class Masking:
         # A site's rank goes by its place among its structure's sites, so that the order of the atoms hardly matters.
         order = torch.argsort(rank[first_atom[owner] + place], stable=True)
         order = order[torch.argsort(owner[order], stable=True)]
-        drawn = order[place < (self.ratio * counts).long()[owner]]
+        drawn = order[place < self._drawn(counts)[owner]]
         chosen = torch.zeros(n, dtype=torch.bool, device=device)
         chosen[sites[drawn]] = True
         # Of a chosen site's hydrogens, the one with the largest score goes.

@@ -1,7 +1,7 @@
 """Counted floating-point operations of a training step.
 
-Matrix products of forward, backward and double backward, by PyTorch's own formulas, as they are dispatched
-(elementwise work is not in it); the unit of compute in which strategies are compared.
+Matrix products of forward, backward and double backward, by PyTorch's own formulas, as they are dispatched in plain
+PyTorch (elementwise work is not in it); the unit of compute in which strategies are compared.
 """
 
 import copy
@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from priorbench.backbones.base import Backbone
+from priorbench.kernels.library import plain
 from priorbench.tasks.base import Task
 from priorbench.training.step import accumulate
 from priorbench.training.store import Store
@@ -55,7 +56,8 @@ def flops_per_structure(model: Backbone, task: Task, store: Store, batch_size: i
     visited, total = 0, 0
     for structures in order.split(batch_size)[:PROBES]:
         example = task.corrupt(store.batch(structures.to(store.positions.device)), generator)
-        with FlopCounter() as counter:
+        # What is computed outside of PyTorch cannot be seen, and what a strategy costs must not depend on the machine.
+        with plain(), FlopCounter() as counter:
             accumulate(probe, task, example, lambda phase: None)
         total += counter.total
         visited += len(structures)

@@ -7,14 +7,17 @@ the gradient is that of the batch.  A network with batch statistics is never cut
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from priorbench.backbones.base import Backbone
+from priorbench.errors import PriorbenchError
 from priorbench.graph import Graph
 from priorbench.tasks.base import Example, Task, loss
 from priorbench.training.optimiser import Adam
+from priorbench.training.parallel import Ranks
 from priorbench.training.store import Store
 
 EDGES_AT_ONCE = 26_000  # on a CPU: two boxes of 774 atoms, or nine of 192
@@ -31,32 +34,47 @@ def take_step(
     learning_rate: float,
     clip: float | None,
     watch: Watch | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step on the ``structures`` (G,); returns loss and gradient norm without waiting for the device.
 
-    ``watch`` hears of the end of the phases ``data``, ``forward`` and ``backward`` (once a part), ``optimiser``.
+    ``watch`` hears of the end of the phases ``data``, ``forward`` and ``backward`` (once a part), ``optimiser``.  With
+    ``ranks``, every one of them is given the same structures and draws, and computes its share of them.
     """
     ended = watch or (lambda phase: None)
     example = task.corrupt(store.batch(structures), draws)
     ended("data")
     optimiser.clear_gradients()
-    value = accumulate(model, task, example, ended)
+    value = accumulate(model, task, example, ended, ranks=ranks)
     norm = optimiser.gradient_norm(clip)
     optimiser.step(learning_rate)
     ended("optimiser")
     return value, norm
 
 
-def accumulate(model: Backbone, task: Task, example: Example, ended: Watch, edges: int = EDGES_AT_ONCE) -> Tensor:
+def accumulate(
+    model: Backbone,
+    task: Task,
+    example: Example,
+    ended: Watch,
+    edges: int = EDGES_AT_ONCE,
+    ranks: Ranks | None = None,
+) -> Tensor:
     """Add the gradient of the example's loss to the parameters' ``grad``; returns the loss."""
-    counts, total = task.counts(example), None
-    for part in parts_of(example, None if has_batch_statistics(model) else edges):
+    whole = has_batch_statistics(model)
+    if ranks and whole:
+        raise PriorbenchError(f"{type(model).__name__} has batch statistics, which span processes; train it in one")
+    counts, total = task.counts(example), example.vectors.new_zeros(())
+    own = share_of(example, ranks) if ranks else example
+    for part in parts_of(own, None if whole else edges) if own else ():
         share = loss(task, task.terms(model(part.graph), part), counts)
         ended("forward")
         share.backward()
         ended("backward")
-        total = share.detach() if total is None else total + share.detach()
-    assert total is not None
+        total = total + share.detach()
+    if ranks:
+        total = ranks.add_up(model.parameters(), total)
+        ended("backward")
     return total
 
 
@@ -71,25 +89,37 @@ def parts_of(example: Example, edges: int | None) -> Iterator[Example]:
     if edges is None or graph.structures == 1 or len(graph.senders) <= edges or graph.positions.is_cuda:
         yield example
         return
-    atoms = _ends(torch.bincount(graph.structure, minlength=graph.structures))
-    # Receivers are sorted, so a structure's edges end where its atoms' do.
-    edge_ends = [0, *torch.searchsorted(graph.receivers, torch.tensor(atoms[1:])).tolist()]
+    atoms, edge_ends = _ends(graph)
     first = 0
     for last in range(1, graph.structures + 1):
         if last == graph.structures or edge_ends[last + 1] - edge_ends[first] > edges:
-            a, e = slice(atoms[first], atoms[last]), slice(edge_ends[first], edge_ends[last])
-            yield _part(example, slice(first, last), a, e)
+            yield _part(example, first, last, atoms, edge_ends)
             first = last
 
 
-def _ends(counts: Tensor) -> list[int]:
-    return [0, *counts.cumsum(0).tolist()]
+def share_of(example: Example, ranks: Ranks) -> Example | None:
+    """The structures of the example that this rank computes; None where it has none."""
+    atoms, edges = _ends(example.graph)
+    own = ranks.share([after - before for before, after in pairwise(edges)])
+    return _part(example, own.start, own.stop, atoms, edges) if own.start < own.stop else None
 
 
-def _part(example: Example, structures: slice, atoms: slice, edges: slice) -> Example:
+def _ends(graph: Graph) -> tuple[list[int], list[int]]:
+    """Where the atoms and the edges of each structure end, from 0 on, (G + 1,)."""
+    atoms = [0, *torch.bincount(graph.structure, minlength=graph.structures).cumsum(0).tolist()]
+    # Receivers are sorted, so a structure's edges end where its atoms' do.
+    last = torch.tensor(atoms[1:], device=graph.receivers.device)
+    return atoms, [0, *torch.searchsorted(graph.receivers, last).tolist()]
+
+
+def _part(example: Example, first: int, last: int, atom_ends: list[int], edge_ends: list[int]) -> Example:
+    """The structures ``first`` to ``last`` of the example."""
+    structures = slice(first, last)
+    atoms, edges = (slice(ends[first], ends[last]) for ends in (atom_ends, edge_ends))
     graph, selected = example.graph, example.selected
     if selected is not None:
-        low, high = torch.searchsorted(selected, torch.tensor([atoms.start, atoms.stop])).tolist()
+        bounds = torch.tensor([atoms.start, atoms.stop], device=selected.device)
+        low, high = torch.searchsorted(selected, bounds).tolist()
         selected = selected[low:high] - atoms.start
     return replace(
         example,

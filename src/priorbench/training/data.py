@@ -1,0 +1,92 @@
+"""What runs read: frames and neighbours once a process, and of each seed's split the structures that may be seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorbench.errors import PriorbenchError
+from priorbench.frames import Frames
+from priorbench.io import sha256_file
+from priorbench.neighbours import Neighbours
+from priorbench.splits import load_split
+from priorbench.training.labels import Labels
+from priorbench.training.store import Store
+
+MEV = 1000.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files that a run reads."""
+
+    frames: Path
+    neighbours: Path
+    split: Path
+    parent: Path | None = None  # weights that finetuning starts from
+    budget: Path | None = None  # record of the pretraining whose FLOPs a longer run spends
+
+
+def inputs_by_run(
+    frames: Path,
+    neighbours: Path,
+    splits: Sequence[Path],
+    parents: Sequence[Path] | None = None,
+    budgets: Sequence[Path] | None = None,
+) -> list[Inputs]:
+    """The inputs of each run of a process: frames and neighbours are shared, the rest is one a run, in their order."""
+    count = len(splits)
+    for option, given in (("--parent", parents), ("--budget", budgets)):
+        if given is not None and len(given) != count:
+            raise PriorbenchError(f"{option}: {len(given)} given, but {count} of --split; give one for each seed")
+    return [
+        Inputs(frames, neighbours, split, parents[i] if parents else None, budgets[i] if budgets else None)
+        for i, split in enumerate(splits)
+    ]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames and neighbour lists of a dataset, mapped and verified; what is read of them is up to the caller."""
+
+    frames: Frames
+    neighbours: Neighbours
+
+    @classmethod
+    def load(cls, inputs: Inputs, cutoff: float) -> Self:
+        """Of the files of ``inputs``; ``cutoff`` (Å) must be that of the neighbour lists."""
+        frames = Frames.load(inputs.frames, verify=True)
+        return cls(frames, Neighbours.load(inputs.neighbours, frames.metadata["hash"], cutoff))
+
+    @property
+    def hash(self) -> str:
+        """Content hash of the frames."""
+        return str(self.frames.metadata["hash"])
+
+    def side(self, split: Path, name: str) -> NDArray[np.int64]:
+        """Indices of the structures on one side of a split file of these frames."""
+        return np.asarray(load_split(split, self.hash, self.frames)[name], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the network is trained and chosen on."""
+
+    train: Store
+    validation: Store
+    labels: Labels
+    data_hash: str
+    split_hash: str
+    trivial_force_rmse: float  # meV/Å on the validation split
+
+    @classmethod
+    def build(cls, source: Source, split: Path, device: str) -> Self:
+        """Training and validation structures of a split on ``device``; the test structures are left on disk."""
+        training, validation = source.side(split, "train"), source.side(split, "validation")
+        labels = Labels.fit(source.frames, training)
+        stores = [Store.build(source.frames, source.neighbours, s, labels, device) for s in (training, validation)]
+        trivial = float(stores[1].forces.double().square().mean().sqrt())
+        return cls(stores[0], stores[1], labels, source.hash, sha256_file(split), trivial * labels.scale * MEV)

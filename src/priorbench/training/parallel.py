@@ -1,0 +1,104 @@
+"""Training in several processes at once, each with a share of every batch.
+
+All of them draw and corrupt the whole batch alike, from the same generators, and then compute only their own
+structures; gradients are added up over all processes before each of them takes the same step.  The result is that of
+one process, but for the rounding of sums.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from priorbench.errors import PriorbenchError
+
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # as torchrun sets them
+ADVICE = f"start with torchrun, or set {', '.join(VARIABLES)}"
+
+
+class Ranks:
+    """This process among the ``world`` processes that train one network; all must be of one process group."""
+
+    def __init__(self, rank: int, world: int) -> None:
+        self.rank, self.world = rank, world
+        self.trained: list[bool] | None = None  # which parameters have a gradient, the same at every step
+
+    def share(self, weights: Sequence[int]) -> slice:
+        """The items that this process computes, of a batch in which they cost ``weights``; it may be none.
+
+        Shares are contiguous and together the batch; an item belongs where its middle lies along the summed cost.
+        """
+        total, end, owners = sum(weights) + len(weights), 0, []
+        for weight in weights:
+            owners.append((2 * end + weight + 1) * self.world // (2 * total))
+            end += weight + 1  # an item without edges costs something, too
+        first = sum(owner < self.rank for owner in owners)
+        return slice(first, first + owners.count(self.rank))
+
+    def add_up(self, parameters: Iterable[Tensor], value: Tensor) -> Tensor:
+        """Replace gradients by their sums over all processes, and return that of ``value`` (): one message for all."""
+        from torch.distributed import all_reduce
+
+        parameters = list(parameters)
+        present = [p.grad is not None for p in parameters]
+        if self.trained is None:
+            flags = torch.tensor(present, dtype=torch.int32, device=value.device)
+            all_reduce(flags)
+            self.trained = (flags > 0).tolist()
+        assert not any(present) or present == self.trained, "processes differ in which parameters have a gradient"
+        used = [p for p, trained in zip(parameters, self.trained, strict=True) if trained]
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
+        flat = torch.cat([value.detach().reshape(1), *(part.reshape(-1) for part in parts)])
+        all_reduce(flat)
+        for p, part in zip(used, flat[1:].split([p.numel() for p in used]), strict=True):
+            p.grad = part.view_as(p)
+        return flat[0]
+
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        from torch.distributed import barrier
+
+        barrier()
+
+    def leave(self) -> None:
+        """Take leave of the others; before the process ends."""
+        from torch.distributed import destroy_process_group
+
+        destroy_process_group()
+
+
+def ranks_from_environment(device: str = "cpu") -> Ranks | None:
+    """Join the processes that ``torchrun`` started with this one; None where this one is alone.
+
+    On GPUs, each process takes that of its ``LOCAL_RANK``.
+    """
+    found = _read(os.environ)
+    if found is None:
+        return None
+    import torch.distributed as dist
+
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", rank=found[0], world_size=found[1])
+    except (RuntimeError, ValueError) as error:  # DistNetworkError and its like
+        raise PriorbenchError(f"rank {found[0]} of {found[1]}: {str(error).splitlines()[0]}; {ADVICE}") from None
+    return Ranks(*found)
+
+
+def _read(environment: Mapping[str, str]) -> tuple[int, int] | None:
+    """Rank and number of processes."""
+    if environment.get("WORLD_SIZE", "1") == "1":
+        return None
+    if missing := [name for name in VARIABLES if name not in environment]:
+        raise PriorbenchError(f"WORLD_SIZE is set, but not {', '.join(missing)}; {ADVICE}")
+    rank, world = (_count(environment[name]) for name in VARIABLES[:2])
+    if not 0 <= rank < world < math.inf:
+        raise PriorbenchError(f"RANK {environment['RANK']} of WORLD_SIZE {environment['WORLD_SIZE']}; {ADVICE}")
+    return int(rank), int(world)
+
+
+def _count(text: str) -> float:
+    return int(text) if text.isdecimal() else math.nan
