@@ -25,10 +25,12 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo '  CONFIG=workflow/presets/<name>.yaml chooses another experiment for `make run`.'
 
-run: $(STAMP)  ## run the experiment of CONFIG, write its report, print its table and verdicts
-	@name=$$(priorbench check $(CONFIG) | sed -n 's/^experiment: //p'; exit $${PIPESTATUS[0]}) && \
+run: $(STAMP)  ## run the experiment of CONFIG, write its report, print its table, verdicts and times
+	@started=$$(date +%s) && \
+	name=$$(priorbench check $(CONFIG) | sed -n 's/^experiment: //p'; exit $${PIPESTATUS[0]}) && \
 	snakemake --cores $(CORES) --configfile $(CONFIG) && \
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report results/$$name/report.html && \
+	priorbench accounting --experiment results/$$name --cores $(CORES) --started $$started && \
 	priorbench summary --experiment results/$$name
 
 test: $(STAMP)  ## run the tests

@@ -4,7 +4,7 @@ Every dataset x backbone x strategy x seed of the configuration is one run.  A r
 
     results/<experiment>/runs/<dataset>/<backbone>/<strategy>/seed<n>/
 
-The rules are in workflow/rules, in the order of the work: data, pretrain, finetune, evaluate, analysis.  Each is one
+The rules are in workflow/rules, in the order of the work: data, pretrain, finetune, analysis.  Each is one
 call of the `priorbench` command line.  config.yaml is the default experiment; `--configfile` takes another in its place.
 """
 
@@ -44,7 +44,6 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"
-include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/analysis.smk"
 
 

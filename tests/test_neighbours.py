@@ -9,7 +9,7 @@ from ase.neighborlist import primitive_neighbor_list
 from priorbench.datasets.blocks import assemble, rectangular
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
-from priorbench.neighbours import Neighbours, build, neighbour_list
+from priorbench.neighbours import Neighbours, build, neighbour_list, neighbours_by_receiver
 
 CASES = {
     "small cube, cutoff beyond its edge": (np.eye(3) * 3.1, (True, True, True), 3.5),
@@ -37,6 +37,16 @@ def test_list_equals_ase_in_sorted_order(cell: np.ndarray, pbc: tuple[bool, ...]
     assert (senders.dtype, receivers.dtype, shifts.dtype) == (np.int32, np.int32, np.int8)
 
 
+@pytest.mark.parametrize(("cell", "pbc", "cutoff"), CASES.values(), ids=CASES)
+def test_the_list_by_receiver_has_the_same_edges(cell: np.ndarray, pbc: tuple[bool, ...], cutoff: float) -> None:
+    positions = np.random.default_rng(3).uniform(-8, 12, (14, 3))
+    senders, receivers, shifts = neighbours_by_receiver(positions, cell, np.array(pbc), cutoff)
+    found = edges(receivers, senders, shifts)
+    whole = neighbour_list(positions, cell, np.array(pbc), cutoff)
+    assert (np.diff(receivers) >= 0).all()
+    np.testing.assert_array_equal(found[np.lexsort(found.T[::-1])], edges(whole[1], whole[0], whole[2]))
+
+
 def test_edge_vectors_point_from_receiver_to_sender_and_come_in_both_directions() -> None:
     cell, pbc, cutoff = CASES["triclinic"]
     positions = np.random.default_rng(4).uniform(0, 6, (9, 3))
@@ -59,6 +69,8 @@ def test_an_atom_too_many_cells_away_is_refused_instead_of_overflowing() -> None
     positions = np.array([[0.0, 0, 0], [200 * 3.0 + 1, 0, 0]])
     with pytest.raises(PriorbenchError, match="127 cells"):
         neighbour_list(positions, np.eye(3) * 3, np.ones(3, bool), 2.0)
+    with pytest.raises(PriorbenchError, match="127 cells"):
+        neighbours_by_receiver(positions, np.eye(3) * 3, np.ones(3, bool), 2.0)
 
 
 @pytest.fixture

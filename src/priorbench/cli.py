@@ -72,22 +72,23 @@ def split(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Run one pretraining or finetuning."""
-    from priorbench.training.run import Inputs, run
+    """Run one pretraining or finetuning, or those of several seeds one after the other; test what was finetuned."""
+    from priorbench.runs import separated
+    from priorbench.training.data import inputs_by_run
+    from priorbench.training.run import run_all
 
-    inputs = Inputs(
-        args.frames, args.neighbours, args.split, getattr(args, "parent", None), getattr(args, "budget", None)
-    )
     spec = json_object(args.spec)
     if spec.get("stage") != args.command:
         raise PriorbenchError(f"--spec: its stage is {spec.get('stage')!r}, but the command is {args.command}")
-    run(spec, inputs, args.threads, args.output)
+    parents, budgets = getattr(args, "parent", None), getattr(args, "budget", None)
+    inputs = inputs_by_run(args.frames, args.neighbours, args.split, parents, budgets)
+    run_all(separated(spec), inputs, args.threads, args.output)
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Test a finetuned network on its test split."""
+    """Test a finetuned network on its test split, as finetuning has done."""
     from priorbench.evaluation.errors import evaluate
-    from priorbench.training.run import Inputs
+    from priorbench.training.data import Inputs
 
     evaluate(args.model, Inputs(args.frames, args.neighbours, args.split), args.threads, args.output)
 
@@ -127,8 +128,15 @@ def claims(args: argparse.Namespace) -> None:
     claims(args.runs_csv, args.curves_csv, args.statistics, json_object(args.evidence), args.output)
 
 
+def accounting(args: argparse.Namespace) -> None:
+    """Write where the time of an experiment went."""
+    from priorbench.analysis.accounting import accounting
+
+    accounting(args.experiment, args.cores, args.started)
+
+
 def summary(args: argparse.Namespace) -> None:
-    """Print the RMSE table, the verdicts and where everything lies."""
+    """Print the RMSE table, the verdicts, where the time went and where everything lies."""
     from priorbench.analysis.summary import summary
 
     print(summary(args.experiment))
@@ -166,12 +174,12 @@ def _path(parser: argparse.ArgumentParser, name: str, text: str, **options: Any)
     parser.add_argument(name, type=Path, required=options.pop("required", True), help=text, **options)
 
 
-def _trained_inputs(parser: argparse.ArgumentParser) -> None:
+def _trained_inputs(parser: argparse.ArgumentParser, **several: Any) -> None:
     _path(parser, "--frames", "frames file")
     _path(parser, "--neighbours", "neighbour lists of the backbone's cutoff")
-    _path(parser, "--split", "split file")
+    _path(parser, "--split", "split file", **several)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; part of what the numbers depend on")
-    _path(parser, "--output", "what is written")
+    _path(parser, "--output", "what is written", **several)
 
 
 def _tables_inputs(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -210,10 +218,10 @@ def _data_commands(command: AddCommand) -> None:
 def _run_commands(command: AddCommand) -> None:
     for name in ("pretrain", "finetune"):
         sub = command(name, train)
-        sub.add_argument("--spec", required=True, help="run spec (JSON or @file)")
-        _trained_inputs(sub)
-    _path(sub, "--parent", "pretrained weights to start from", required=False)
-    _path(sub, "--budget", "record of the pretraining whose FLOPs are matched", required=False)
+        sub.add_argument("--spec", required=True, help="run spec (JSON or @file); for several, `seeds` in it")
+        _trained_inputs(sub, nargs="+")
+    _path(sub, "--parent", "pretrained weights to start from, one a seed", required=False, nargs="+")
+    _path(sub, "--budget", "record of the pretraining whose FLOPs are matched, one a seed", required=False, nargs="+")
     sub = command("evaluate", evaluate)
     _path(sub, "--model", "finetuned network")
     _trained_inputs(sub)
@@ -232,15 +240,19 @@ def _analysis_commands(command: AddCommand) -> None:
     sub = command("claims", claims)
     _tables_inputs(sub, "runs-csv", "curves-csv", "statistics", "output")
     sub.add_argument("--evidence", required=True, help="evidence floor (JSON)")
+    sub = command("accounting", accounting)
+    _path(sub, "--experiment", "folder results/<experiment>, gets accounting.json")
+    sub.add_argument("--cores", default="all", help="that jobs could take: a number, or all of this machine (default)")
+    sub.add_argument("--started", type=float, help="when the run began, Unix time in s (default: with its first job)")
     _path(command("summary", summary), "--experiment", "folder results/<experiment>")
 
 
 def _bench_command(command: AddCommand) -> None:
     sub = command("bench", bench)
-    sub.add_argument("--suites", nargs="+", help="steps, startup (default: all)")
+    sub.add_argument("--suites", nargs="+", help="steps, startup, parallel, packed, scale (default: all)")
     sub.add_argument("--backbones", nargs="+", help="registered backbones, at their default options (default: all)")
     sub.add_argument("--tasks", nargs="+", help="registered tasks (default: all)")
-    sub.add_argument("--atoms", nargs="+", type=int, help="atoms of a structure (default: 192 774)")
+    sub.add_argument("--atoms", nargs="+", type=int, help="atoms of a structure (default: steps 192 774, others by suite)")
     sub.add_argument("--batch-size", type=int, help="structures of a step (default: 16)")
     sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     sub.add_argument("--device", choices=("cpu", "cuda"), help="where the networks run (default: cpu)")

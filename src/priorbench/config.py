@@ -166,6 +166,12 @@ class Config(Strict):
     seeds: list[Annotated[int, Field(ge=0, lt=2**24)]] = Field(
         min_length=2, description="one run of everything for each"
     )
+    seeds_per_job: Literal[1, "all"] = Field(
+        1,
+        description="seeds that one training job takes, one after the other, with the same results: 1, or all of a "
+        "dataset, backbone and strategy, which starts fewer programs; but then an added seed repeats the others, and "
+        "so does a change of this key",
+    )
     split: Split = Field(default_factory=Split, description="how groups are divided")
     evidence: Evidence = Field(default_factory=Evidence, description="floor of evidence")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where networks are trained")

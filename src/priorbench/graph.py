@@ -54,6 +54,15 @@ def edge_vectors(graph: Graph, positions: Tensor | None = None) -> Tensor:
     return r.index_select(0, graph.senders) - r.index_select(0, graph.receivers) + graph.shifts
 
 
+def shift_vectors(shifts: Tensor, cells: Tensor, owner: Tensor) -> Tensor:
+    """S · cell in Å of whole shifts (E, 3), any integer type, in the ``cells`` (G, 3, 3) of their ``owner`` (E,)."""
+    whole = shifts.to(cells.dtype)
+    out = torch.zeros_like(whole)
+    for k in range(3):
+        out.addcmul_(whole[:, k : k + 1], cells[:, k].index_select(0, owner))
+    return out
+
+
 def sum_over_neighbours(messages: Tensor, graph: Graph) -> Tensor:
     """Sum of the messages (E, F) at each receiver, (N, F)."""
     return messages.new_zeros(graph.atoms, messages.shape[1]).index_add(0, graph.receivers, messages)

@@ -81,9 +81,8 @@ def neighbour_list(
     ``pbc`` (3,) is false; ``cutoff`` (Å) may exceed half the cell.
     """
     receivers, senders, shifts = _search(positions, cell, pbc, cutoff, full=True, quantities="ijS")
+    _refuse_far(shifts)
     low, high = (shifts.min(axis=0), shifts.max(axis=0)) if len(shifts) else (np.zeros(3, int),) * 2
-    if max(-low.min(), high.max()) > np.iinfo(np.int8).max:
-        raise PriorbenchError("an atom lies more than 127 cells away from another; wrap the positions into the cell")
     # One sort by one key instead of five.
     wide = (high - low + 1).astype(np.int64)
     key = receivers.astype(np.int64) * len(positions) + senders
@@ -91,6 +90,24 @@ def neighbour_list(
         key = key * wide[axis] + (shifts[:, axis] - low[axis])
     order = np.argsort(key)
     return senders[order].astype(np.int32), receivers[order].astype(np.int32), shifts[order].astype(np.int8)
+
+
+def neighbours_by_receiver(
+    positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
+) -> EdgeList:
+    """The edges of :func:`neighbour_list` sorted by receiver alone: for lists used once, at two thirds of the cost."""
+    receivers, senders, shifts = _search(positions, cell, pbc, cutoff, full=True, quantities="ijS")
+    _refuse_far(shifts)
+    # Of 16-bit keys numpy's stable sort is a radix sort.
+    keys = receivers.astype(np.uint16 if len(positions) <= np.iinfo(np.uint16).max else np.int64)
+    order = np.argsort(keys, kind="stable")
+    return senders[order].astype(np.int32), receivers[order].astype(np.int32), shifts[order].astype(np.int8)
+
+
+def _refuse_far(shifts: NDArray[Any]) -> None:
+    """Raise for shifts (E, 3) that int8 does not hold."""
+    if len(shifts) and max(-shifts.min(), shifts.max()) > np.iinfo(np.int8).max:
+        raise PriorbenchError("an atom lies more than 127 cells away from another; wrap the positions into the cell")
 
 
 def _search(

@@ -5,9 +5,11 @@ it on the command line, so that changing a configuration key reruns exactly the 
 SHA-256 is the configuration hash in the results.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from priorbench.config import Config, Training
+from priorbench.errors import PriorbenchError
 
 Spec = dict[str, Any]
 
@@ -58,6 +60,27 @@ def finetune_spec(config: Config, dataset: str, backbone: str, strategy: str, se
         "task": {"name": config.finetuning.task, **config.finetuning.options},
         "training": _training(config, backbone).model_dump(),
     }
+
+
+def joined(specs: Sequence[Spec]) -> Spec:
+    """One spec for the runs of one job, which differ in nothing but ``seed``: ``seeds`` stands in its place."""
+    if len(specs) == 1:
+        return specs[0]
+    common = [{key: value for key, value in spec.items() if key != "seed"} for spec in specs]
+    if any(other != common[0] for other in common):
+        raise ValueError("the runs of one job differ in more than their seeds")
+    return {**common[0], "seeds": [spec["seed"] for spec in specs]}
+
+
+def separated(spec: Spec) -> list[Spec]:
+    """The spec of each run in a spec that :func:`joined` made, in the order of ``seeds``."""
+    if "seeds" not in spec:
+        return [spec]
+    seeds = spec["seeds"]
+    if "seed" in spec or not isinstance(seeds, list) or not seeds or len(set(map(str, seeds))) != len(seeds):
+        raise PriorbenchError(f"--spec: seeds {seeds!r} are no list of different seeds in place of one seed")
+    common = {key: value for key, value in spec.items() if key != "seeds"}
+    return [{**common, "seed": seed} for seed in seeds]
 
 
 def _training(config: Config, backbone: str) -> Training:

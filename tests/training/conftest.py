@@ -7,7 +7,8 @@ import pytest
 
 from priorbench.io import write_json
 from priorbench.neighbours import build
-from priorbench.training.run import Inputs, run
+from priorbench.training.data import Inputs
+from priorbench.training.run import run
 from tests.conftest import make_frames
 from tests.networks import CUTOFF
 

@@ -18,10 +18,11 @@ from tests.networks import CUTOFF, every_network
 from tests.training.conftest import TEST, from_mask, spec, write_inputs
 
 TIMES = ("seconds", "structures_per_s")
+CLOCKS = (*TIMES, "setup_seconds", "validation_seconds", "evaluation_seconds")
 
 
 def record(folder):
-    return {key: value for key, value in read_json(folder / "run.json").items() if key not in TIMES}
+    return {key: value for key, value in read_json(folder / "run.json").items() if key not in CLOCKS}
 
 
 def metrics(folder):

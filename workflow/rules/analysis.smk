@@ -19,6 +19,8 @@ rule collect:
         curves="<results>/curves.csv",
     log:
         "<logs>/collect.log",
+    benchmark:
+        "<benchmarks>/collect.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -39,6 +41,8 @@ rule statistics:
         "<results>/statistics.json",
     log:
         "<logs>/statistics.log",
+    benchmark:
+        "<benchmarks>/statistics.tsv"
     conda:
         "../../envs/cpu.yaml"
     message:
@@ -64,6 +68,8 @@ rule make_tables:
         latex="<results>/tables/rmse.tex",
     log:
         "<logs>/tables.log",
+    benchmark:
+        "<benchmarks>/tables.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -99,6 +105,8 @@ rule make_figures:
         convergence_pdf="<results>/figures/convergence.pdf",
     log:
         "<logs>/figures.log",
+    benchmark:
+        "<benchmarks>/figures.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -126,6 +134,8 @@ rule judge_claims:
         ),
     log:
         "<logs>/claims.log",
+    benchmark:
+        "<benchmarks>/claims.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:

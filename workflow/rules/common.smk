@@ -39,6 +39,12 @@ if CONFIG.mirror:
     )
 
 GPUS = int(CONFIG.device == "cuda")  # per job
+# What the logs of a training job are called, and what it says it takes.
+JOB, SEEDS = (
+    ("all-seeds", f"{len(CONFIG.seeds)} seeds")
+    if CONFIG.seeds_per_job == "all"
+    else ("seed{seed}", "seed {wildcards.seed}")
+)
 
 
 def one_of(names):
@@ -59,18 +65,42 @@ def spec_of_split(wildcards):
     return as_json(runs.split_spec(CONFIG, int(wildcards.seed)))
 
 
+def seeds_of(wildcards):
+    """The seeds that a training job takes: its own, or all."""
+    return CONFIG.seeds if CONFIG.seeds_per_job == "all" else [int(wildcards.seed)]
+
+
+def of_seeds(path):
+    """An output of a training job: that of its seed, or one for each seed that it takes; other wildcards stay."""
+    seed = CONFIG.seeds if CONFIG.seeds_per_job == "all" else "{seed}"
+    return expand(path, seed=seed, allow_missing=True)
+
+
 def spec_of_pretraining(wildcards):
-    w = wildcards
-    return as_json(
-        runs.pretrain_spec(CONFIG, w.dataset, w.backbone, w.pretraining, int(w.seed))
-    )
+    cell = wildcards.dataset, wildcards.backbone, wildcards.pretraining
+    specs = [runs.pretrain_spec(CONFIG, *cell, seed) for seed in seeds_of(wildcards)]
+    return as_json(runs.joined(specs))
 
 
 def spec_of_finetuning(wildcards):
-    w = wildcards
-    return as_json(
-        runs.finetune_spec(CONFIG, w.dataset, w.backbone, w.strategy, int(w.seed))
-    )
+    cell = wildcards.dataset, wildcards.backbone, wildcards.strategy
+    specs = [runs.finetune_spec(CONFIG, *cell, seed) for seed in seeds_of(wildcards)]
+    return as_json(runs.joined(specs))
+
+
+def epochs_ahead_of_pretraining(wildcards):
+    """Epochs from the start of a pretraining to the end of the finetuning after it; the longest way goes first."""
+    stages = CONFIG.pretraining[wildcards.pretraining], CONFIG.finetuning
+    return sum(stage.training_for(wildcards.backbone).epochs for stage in stages)
+
+
+def epochs_of_finetuning(wildcards):
+    """Epochs of a finetuning, what it takes longer for its matched pretraining included."""
+    stages = [CONFIG.finetuning]
+    strategy = CONFIG.strategies[wildcards.strategy]
+    if strategy.longer:
+        stages.append(CONFIG.pretraining[strategy.matching])
+    return sum(stage.training_for(wildcards.backbone).epochs for stage in stages)
 
 
 def raw_parts(wildcards):
@@ -110,33 +140,32 @@ def every_neighbours():
 
 
 def structures(wildcards):
-    """What every training and test reads: frames, the neighbours within the backbone's cutoff, and the seed's split."""
+    """What a training job reads: frames, the neighbours within the backbone's cutoff, and the splits of its seeds."""
     data = f"<results>/data/{wildcards.dataset}"
     return {
         "frames": f"{data}/frames.safetensors",
         "neighbours": f"{data}/neighbours-{CONFIG.backbones[wildcards.backbone].cutoff!r}.safetensors",
-        "split": f"{data}/split-seed{wildcards.seed}.json",
+        "splits": expand(f"{data}/split-seed{{seed}}.json", seed=seeds_of(wildcards)),
     }
 
 
 def ancestry(wildcards):
-    """What a strategy takes from the pretraining of the same seed: its weights, or the record of its compute."""
+    """What a strategy takes from the pretraining of the same seeds: its weights, or the record of its compute."""
     strategy = CONFIG.strategies[wildcards.strategy]
-    runs_of = f"<results>/pretrained/{wildcards.dataset}/{wildcards.backbone}"
     if strategy.pretraining:
-        return {
-            "parent": f"{runs_of}/{strategy.pretraining}/seed{wildcards.seed}/model.safetensors"
-        }
-    if strategy.longer == "compute":
-        return {
-            "budget": f"{runs_of}/{strategy.matching}/seed{wildcards.seed}/run.json"
-        }
-    return {}
+        key, pretraining, file = "parent", strategy.pretraining, "model.safetensors"
+    elif strategy.longer == "compute":
+        key, pretraining, file = "budget", strategy.matching, "run.json"
+    else:
+        return {}
+    runs_of = f"<results>/pretrained/{wildcards.dataset}/{wildcards.backbone}"
+    paths = f"{runs_of}/{pretraining}/seed{{seed}}/{file}"
+    return {key: expand(paths, seed=seeds_of(wildcards))}
 
 
 def ancestry_options(wildcards, input):
     """The same as command-line options."""
-    return [word for key in ancestry(wildcards) for word in (f"--{key}", input[key])]
+    return [word for key in ancestry(wildcards) for word in (f"--{key}", *input[key])]
 
 
 def pretrainings_used():
@@ -178,3 +207,8 @@ def every_pretraining(*names):
 def folders(wildcards, input):
     """The folders of all input files, each once, in the order of the experiment."""
     return list(dict.fromkeys(os.path.dirname(file) for file in input))
+
+
+def run_folders(wildcards, output):
+    """The folders that a training job writes into, one a seed."""
+    return [os.path.dirname(file) for file in output.record]

@@ -40,6 +40,8 @@ rule convert:
         "<results>/data/{dataset}/frames.safetensors",
     log:
         "<logs>/convert/{dataset}.log",
+    benchmark:
+        "<benchmarks>/convert/{dataset}.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -65,6 +67,8 @@ rule checks:
         pdf="<results>/data/{dataset}/checks.pdf",
     log:
         "<logs>/checks/{dataset}.log",
+    benchmark:
+        "<benchmarks>/checks/{dataset}.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -102,6 +106,8 @@ rule split:
         "<results>/data/{dataset}/split-seed{seed}.json",
     log:
         "<logs>/split/{dataset}-seed{seed}.log",
+    benchmark:
+        "<benchmarks>/split/{dataset}-seed{seed}.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -129,6 +135,8 @@ rule card:
         pdf="<results>/data/{dataset}/card.pdf",
     log:
         "<logs>/card/{dataset}.log",
+    benchmark:
+        "<benchmarks>/card/{dataset}.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:

@@ -1,27 +1,42 @@
-"""Finetuning: energies and forces are fitted, in the same way for every strategy.
+"""Finetuning: energies and forces are fitted, in the same way for every strategy; then the test structures are read.
 
-In:  frames, neighbours and split of the seed, and what the strategy takes from the pretraining of the same seed:
+In:  frames, neighbours and splits of the seeds, and what the strategy takes from the pretraining of the same seeds:
        scratch         nothing
        longer-steps    nothing; it takes as many further optimiser steps as the pretraining would
        longer-compute  the record of the pretraining; it spends the same counted FLOPs
        pretrained      the weights
-Out: runs/<dataset>/<backbone>/<strategy>/seed<n>/ with model.safetensors, run.json and metrics.csv
+Out: runs/<dataset>/<backbone>/<strategy>/seed<n>/
+       model.safetensors, run.json and metrics.csv, as in pretraining
+       test.json  errors of the kept weights and of the trivial predictor (zero force, mean energy) on the structures
+                  that the seed holds back
+
+A job takes one seed or all (`seeds_per_job`); what a seed leaves is the same.
 """
 
 
 rule finetune:
-    """Fit energies and forces from the start that the strategy gives."""
+    """Fit energies and forces from the start that the strategy gives, and test what came out."""
     input:
         unpack(structures),
         unpack(ancestry),
     output:
-        model="<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/model.safetensors",
-        record="<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/run.json",
-        metrics="<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/metrics.csv",
+        model=of_seeds(
+            "<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/model.safetensors"
+        ),
+        record=of_seeds(
+            "<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/run.json"
+        ),
+        metrics=of_seeds(
+            "<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/metrics.csv"
+        ),
+        test=of_seeds(
+            "<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/test.json"
+        ),
     log:
-        "<logs>/finetune/{dataset}/{backbone}/{strategy}/seed{seed}.log",
+        f"<logs>/finetune/{{dataset}}/{{backbone}}/{{strategy}}/{JOB}.log",
     benchmark:
-        "<benchmarks>/finetune/{dataset}/{backbone}/{strategy}/seed{seed}.tsv"
+        f"<benchmarks>/finetune/{{dataset}}/{{backbone}}/{{strategy}}/{JOB}.tsv"
+    priority: epochs_of_finetuning
     conda:
         "../../envs/cpu.yaml"
     threads: 1
@@ -30,9 +45,10 @@ rule finetune:
     params:
         spec=spec_of_finetuning,
         ancestry=ancestry_options,
-        directory=subpath(output.model, parent=True),
+        directories=run_folders,
     message:
-        "Finetune {wildcards.backbone} by {wildcards.strategy} on {wildcards.dataset}, seed {wildcards.seed}"
+        f"Finetune {{wildcards.backbone}} by {{wildcards.strategy}} on {{wildcards.dataset}}, {SEEDS}"
     shell:
         "priorbench finetune --spec {params.spec:q} --frames {input.frames:q} --neighbours {input.neighbours:q}"
-        " --split {input.split:q} --threads {threads} {params.ancestry:q} --output {params.directory:q} > {log:q} 2>&1"
+        " --split {input.splits:q} --threads {threads} {params.ancestry:q} --output {params.directories:q}"
+        " > {log:q} 2>&1"

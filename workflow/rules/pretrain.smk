@@ -1,10 +1,12 @@
 """Pretraining: a network learns from the training structures alone, without energies and forces.
 
-In:  frames, neighbours and split of the seed.
+In:  frames, neighbours and splits of the seeds.
 Out: pretrained/<dataset>/<backbone>/<pretraining>/seed<n>/
        model.safetensors  all weights, heads included
        run.json           spec, seconds, counted FLOPs, checksums
        metrics.csv        one row per epoch; validation loss against its context-free floor
+
+A job takes one seed or all (`seeds_per_job`); what a seed leaves is the same.
 """
 
 
@@ -13,13 +15,20 @@ rule pretrain:
     input:
         unpack(structures),
     output:
-        model="<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/model.safetensors",
-        record="<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/run.json",
-        metrics="<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/metrics.csv",
+        model=of_seeds(
+            "<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/model.safetensors"
+        ),
+        record=of_seeds(
+            "<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/run.json"
+        ),
+        metrics=of_seeds(
+            "<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/metrics.csv"
+        ),
     log:
-        "<logs>/pretrain/{dataset}/{backbone}/{pretraining}/seed{seed}.log",
+        f"<logs>/pretrain/{{dataset}}/{{backbone}}/{{pretraining}}/{JOB}.log",
     benchmark:
-        "<benchmarks>/pretrain/{dataset}/{backbone}/{pretraining}/seed{seed}.tsv"
+        f"<benchmarks>/pretrain/{{dataset}}/{{backbone}}/{{pretraining}}/{JOB}.tsv"
+    priority: epochs_ahead_of_pretraining
     conda:
         "../../envs/cpu.yaml"
     threads: 1
@@ -27,9 +36,9 @@ rule pretrain:
         gpu=GPUS,
     params:
         spec=spec_of_pretraining,
-        directory=subpath(output.model, parent=True),
+        directories=run_folders,
     message:
-        "Pretrain {wildcards.backbone} by {wildcards.pretraining} on {wildcards.dataset}, seed {wildcards.seed}"
+        f"Pretrain {{wildcards.backbone}} by {{wildcards.pretraining}} on {{wildcards.dataset}}, {SEEDS}"
     shell:
         "priorbench pretrain --spec {params.spec:q} --frames {input.frames:q} --neighbours {input.neighbours:q}"
-        " --split {input.split:q} --threads {threads} --output {params.directory:q} > {log:q} 2>&1"
+        " --split {input.splits:q} --threads {threads} --output {params.directories:q} > {log:q} 2>&1"

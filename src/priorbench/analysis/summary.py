@@ -1,14 +1,23 @@
-"""What ``make run`` prints at the end: the table, the verdicts, and whether the numbers can carry them."""
+"""What ``make run`` prints at the end: the table, the verdicts, whether the numbers can carry them, where time went."""
 
 from pathlib import Path
 from typing import Any
 
+from priorbench.analysis import accounting
 from priorbench.analysis.results import Comparison, PretrainingResult, Statistics, load_statistics
 from priorbench.analysis.text import MISSING, change, number
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_json
 
-_PLACES = ("report.html", "tables/rmse.md", "figures/convergence.pdf", "figures/rmse.pdf", "claims.md", "runs.csv")
+_PLACES = (
+    "report.html",
+    "tables/rmse.md",
+    "figures/convergence.pdf",
+    "figures/rmse.pdf",
+    "claims.md",
+    "runs.csv",
+    "accounting.json",
+)
 
 
 def summary(experiment_dir: Path) -> str:
@@ -23,6 +32,7 @@ def summary(experiment_dir: Path) -> str:
         _block("Masking, change of force RMSE in %, 95 % interval and its half-width", _half_widths(statistics)),
         _block("Pretraining, validation loss from start to best", _pretraining(statistics)),
         _block("Scratch, validation force RMSE over the trivial predictor's", _ratios(statistics)),
+        _time(experiment_dir / accounting.FILE),
         _block("Files", [str(experiment_dir / name) for name in _PLACES if (experiment_dir / name).is_file()]),
     ]
     return "\n".join(part for part in parts if part)
@@ -84,6 +94,15 @@ def _ratios(statistics: Statistics) -> list[str]:
             if r.role == "scratch"
         ]
     )
+
+
+def _time(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    content = read_json(path)
+    wall, cores, jobs = content["wall_seconds"], content["cores"], content["jobs"]
+    title = f"Where the time went: {jobs} jobs in {wall:.0f} s on {cores} cores, core time and its share"
+    return _block(title, accounting.lines(content))
 
 
 def _columns(rows: list[list[str]]) -> list[str]:

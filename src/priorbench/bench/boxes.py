@@ -24,6 +24,7 @@ REFERENCE = {192: {3.4: 12.6, 3.5: 14.0}, 774: {3.4: 14.8, 3.5: 16.5}}
 TOLERANCE = 0.002  # of the edges per atom
 NARROW, WIDE = 2.0, 8.0  # Å, bounds of the lattice constant
 MULTIPLIERS = 48  # tried for the lattice
+TILE = 64  # molecules at least in what is repeated along all three axes
 
 Positions = NDArray[np.float64]  # (S, n, 3) Å
 
@@ -68,8 +69,14 @@ def lattice(count: int) -> NDArray[np.float64]:
     """``count`` places in the periodic unit cube, all alike and far from each other, (count, 3).
 
     A rank-1 lattice, (i, a·i, b·i)/count mod 1 with the multipliers of the longest shortest vector: it exists for any
-    number of molecules, where a cubic one would have vacancies.
+    number of molecules, where a cubic one would have vacancies.  A large one is made of copies of a small one, for the
+    best of large ones are not among the multipliers that are tried, and so that molecules beside each other mostly
+    have numbers near each other, as in boxes that a program has packed.
     """
+    copies = max((m for m in range(1, round((count / TILE) ** (1 / 3)) + 1) if count % m**3 == 0), default=1)
+    if copies > 1:
+        corners = np.stack(np.meshgrid(*[np.arange(copies)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
+        return ((lattice(count // copies**3) + corners) / copies).reshape(-1, 3)
     places = np.arange(count, dtype=np.int64)
     squares = np.minimum(places, count - places) ** 2  # of the distance to the nearest image of 0
     tried = np.unique(np.linspace(1, max(count // 2, 1), MULTIPLIERS).astype(np.int64))

@@ -1,12 +1,10 @@
-"""What runs in the process of a cell: training steps of priorbench, or of the textbook version, timed.
+"""What runs in the process of a cell: training steps of priorbench, timed.
 
-Both are given the same boxes, initial weights, labels and batch size, and one thing each: :func:`engine` what a
-training run settles in its process, :func:`textbook` the number of threads.
+The textbook version in :mod:`priorbench.bench.textbook_cell` is given the same boxes, initial weights, labels and batch
+size; this one also what a training run settles in its process.
 """
 
-import importlib
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,30 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import priorbench
 from priorbench.backbones.base import Backbone
 from priorbench.bench.options import Cell
 from priorbench.bench.phases import Stopwatch, summarised, timed
 from priorbench.bench.process import peak_memory
+from priorbench.bench.suite import Row
 from priorbench.config import Training
 from priorbench.frames import Frames
-from priorbench.kernels.library import in_use, plain
+from priorbench.kernels.library import in_use
 from priorbench.neighbours import Neighbours
 from priorbench.tasks.base import Task
 from priorbench.training.flops import flops_per_structure
 from priorbench.training.labels import Labels
 from priorbench.training.model import build
 from priorbench.training.optimiser import Adam
+from priorbench.training.parallel import Ranks, ranks_from_environment
 from priorbench.training.process import prepare_torch
 from priorbench.training.run import make_task
 from priorbench.training.step import take_step
 from priorbench.training.store import Store
 
-ROOT = Path(priorbench.__file__).parents[2]  # of the repository, where benchmarks/ lies
-SEED = 0
 COUNTED = 4  # structures of a batch whose FLOPs are counted
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Setting:
     @classmethod
     def of(cls, cell: Cell) -> "Setting":
         """Read the boxes and make network and task."""
-        model = build({"name": cell.backbone, "architecture": cell.backbone, **cell.settings}, SEED)
+        model = build({"name": cell.backbone, "architecture": cell.backbone, **cell.settings}, cell.seed)
         frames = Frames.load(Path(cell.folder) / "frames.safetensors")
         cutoff = model.Options(**cell.settings).cutoff
         neighbours = Neighbours.load(Path(cell.folder) / "neighbours.safetensors", frames.metadata["hash"], cutoff)
@@ -68,74 +63,68 @@ class Setting:
             Training(epochs=1, batch_size=cell.batch_size, optimiser="adam", weight_decay=0.0),
         )
 
+    def store(self, device: str) -> Store:
+        """All structures on ``device``."""
+        return Store.build(self.frames, self.neighbours, np.arange(len(self.frames)), self.labels, device)
+
 
 def engine(**arguments: Any) -> Row:
     """Times of priorbench's own step, peak memory in GB, and what the step consists of; takes a :class:`Cell`."""
     cell = Cell(**arguments)
     prepare_torch(cell.threads)
     setting = Setting.of(cell)
-    model, task, training = setting.model, setting.task, setting.training
-    store = Store.build(setting.frames, setting.neighbours, np.arange(len(setting.frames)), setting.labels, cell.device)
-    optimiser = Adam(model.parameters(), training)
-    draws, batches = torch.Generator().manual_seed(SEED), _batches(store, cell.batch_size)
+    store = setting.store(cell.device)
     watch = Stopwatch(cell.device)
-
-    def step() -> None:
-        rate, clip = training.learning_rate, training.gradient_clip
-        take_step(model, task, store, next(batches), draws, optimiser, rate, clip, watch)
-
-    row = {**_timed(step, watch, cell), "kernels": in_use(cell.device)}
-    # Last, for it may need more memory than the steps; the kernels' arithmetic is not dispatched, so it is not counted.
-    with plain():
-        flops = flops_per_structure(model, task, store, min(cell.batch_size, COUNTED))
+    row = {**timed_row(own_step(cell, setting, store, watch), watch, cell), "kernels": in_use(cell.device)}
+    # Last, for it may need more memory than the steps.
+    flops = flops_per_structure(setting.model, setting.task, store, min(cell.batch_size, COUNTED))
     edges = len(store.senders) / len(store)
     return {**row, "gflop_per_structure": flops / 1e9, "edges_per_structure": edges}
 
 
-def textbook(**arguments: Any) -> Row:
-    """Times of the textbook version's step and peak memory in GB; takes a :class:`Cell`."""
+def own(steps: int | None = None, divided: bool = False, **arguments: Any) -> Row:
+    """Times of priorbench's own step alone; one of several processes waits for the others before it is timed.
+
+    Of several, ``divided`` gives each a share of every batch; they must then be told the number of ``steps``.
+    """
     cell = Cell(**arguments)
-    if str(ROOT) not in sys.path:
-        sys.path.append(str(ROOT))
-    book = importlib.import_module("benchmarks.textbook")
-    torch.set_num_threads(cell.threads)
-    torch.manual_seed(SEED)
-    setting = Setting.of(cell)
-    network = book.network(setting.model)
-    structures = np.arange(len(setting.frames))
-    data = book.dataset(setting.frames, setting.neighbours, setting.labels, structures, setting.task)
-    batches = _endless(book.loader(data, cell.batch_size, SEED))
-    optimiser = torch.optim.Adam(network.parameters(), lr=setting.training.learning_rate)
+    prepare_torch(cell.threads)
+    setting, ranks = Setting.of(cell), ranks_from_environment()
     watch = Stopwatch(cell.device)
+    step = own_step(cell, setting, setting.store(cell.device), watch, ranks if divided else None)
+    watch.of(step)
+    if ranks:
+        ranks.wait()
+    row = timed_row(step, watch, cell, steps)
+    if ranks:
+        ranks.leave()
+    return row
+
+
+def own_step(
+    cell: Cell, setting: Setting, store: Store, watch: Stopwatch, ranks: Ranks | None = None
+) -> Callable[[], None]:
+    """What takes the next training step, as a run does."""
+    model, task, training = setting.model, setting.task, setting.training
+    optimiser = Adam(model.parameters(), training)
+    draws, batches = torch.Generator().manual_seed(cell.seed), _batches(store, cell.batch_size, cell.seed)
 
     def step() -> None:
-        batch = next(batches).to(cell.device)
-        watch("data")
-        optimiser.zero_grad()
-        loss = book.loss(cell.task, network, batch)
-        watch("forward")
-        loss.backward()
-        watch("backward")
-        if setting.training.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), setting.training.gradient_clip)
-        optimiser.step()
-        watch("optimiser")
+        rate, clip = training.learning_rate, training.gradient_clip
+        take_step(model, task, store, next(batches), draws, optimiser, rate, clip, watch, ranks)
 
-    return _timed(step, watch, cell)
+    return step
 
 
-def _timed(step: Any, watch: Stopwatch, cell: Cell) -> Row:
-    row = summarised(timed(step, watch, cell.seconds), cell.batch_size)
+def timed_row(step: Callable[[], None], watch: Stopwatch, cell: Cell, steps: int | None = None) -> Row:
+    """Of as many ``steps``; None: of those that the cell's seconds have room for."""
+    times = timed(step, watch, cell.seconds) if steps is None else timed(step, watch, 0.0, steps)
+    row = summarised(times, cell.batch_size)
     gpu = torch.cuda.max_memory_allocated() / 1e9 if cell.device == "cuda" else None
     return {**row, "peak_memory_gb": peak_memory(), "peak_gpu_memory_gb": gpu}
 
 
-def _batches(store: Store, size: int) -> Iterator[Tensor]:
-    draws = torch.Generator().manual_seed(SEED)
+def _batches(store: Store, size: int, seed: int) -> Iterator[Tensor]:
+    draws = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(len(store), generator=draws).to(store.positions.device).split(size)
-
-
-def _endless(loader: Iterable[Any]) -> Iterator[Any]:
-    while True:
-        yield from loader

@@ -1,15 +1,17 @@
 """``priorbench bench``: measure, print, write, and compare with an earlier report."""
 
 import math
-import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
+from priorbench.bench.bounds import bounds
 from priorbench.bench.gate import compare, judge, load_report, table
 from priorbench.bench.machine import measure, slug
 from priorbench.bench.options import Options
-from priorbench.bench.report import Report, as_markdown, as_text, new_report
+from priorbench.bench.report import Report, as_markdown, as_text, drawings, new_report
+from priorbench.bench.suite import Log
 from priorbench.bench.suites import SUITES
 from priorbench.errors import PriorbenchError
 from priorbench.io import write_json, write_text
@@ -28,7 +30,8 @@ def bench(
     """Run the ``suites`` (None: all) and print them.
 
     With ``output`` they are written there as ``<name>.{json,md,png,pdf}``.  With ``against``, an earlier report, a
-    cell that takes more than 1 + ``tolerance`` times its matmul units is a :class:`PriorbenchError`.
+    cell that takes more than 1 + ``tolerance`` times its matmul units is a :class:`PriorbenchError`.  So are cells that
+    failed, after everything else is done.
     """
     chosen = _chosen(suites)
     if not (math.isfinite(tolerance) and tolerance >= 0):
@@ -43,34 +46,37 @@ def bench(
         print(table(comparison, against).aligned())
         for line in judge(comparison, against, tolerance):
             print(line)
+    if report["failures"]:
+        count = len(report["failures"])
+        raise PriorbenchError(f"{count} cell{'s' * (count > 1)} failed: {'; '.join(report['failures'])}")
 
 
 def run(options: Options, suites: Sequence[str]) -> Report:
     """Measure the machine and the suites, one thing after the other."""
-    report = new_report(options)
-    _say(f"matrix product {report['machine']['matmul_gflops']:.0f} GFLOP/s")
+    report, log = new_report(options), Log()
+    log.say(f"matrix product {report['machine']['matmul_gflops']:.0f} GFLOP/s")
     with tempfile.TemporaryDirectory(prefix="priorbench-bench-") as folder:
         for name in suites:
             place = Path(folder) / name
             place.mkdir()
-            report["suites"][name] = SUITES[name].measure(options, report["machine"], place, _say)
+            report["suites"][name] = SUITES[name].measure(options, report["machine"], place, log)
     at_end = measure(options)["matmul_gflops"]
     report["machine"]["matmul_gflops_at_end"] = at_end
     change = at_end / report["machine"]["matmul_gflops"] - 1
     if abs(change) > DRIFT:
-        _say(f"the matrix product's rate changed by {100 * change:+.0f} % meanwhile: is something else running?")
+        log.say(f"the matrix product's rate changed by {100 * change:+.0f} % meanwhile: is something else running?")
+    report["bounds"], report["failures"] = bounds(report), log.failures
     return report
 
 
 def write(report: Report, output: Path, name: str) -> None:
-    """Write the report, its tables, and a figure of the suite ``steps``."""
+    """Write the report, its tables, and the figures of its suites."""
     write_json(output / f"{name}.json", report)
     write_text(output / f"{name}.md", as_markdown(report, name))
-    if report["suites"].get("steps"):
-        from priorbench.bench.figure import draw
-
-        draw(report, output / name)
-    _say(f"written: {output / name}.json, .md, .png, .pdf")
+    for stem, drawing in drawings(report, name):
+        module, function = drawing.function.split(":")
+        getattr(import_module(module), function)(report, output / stem)
+    Log().say(f"written: {output / name}.json, .md, .png, .pdf")
 
 
 def _chosen(suites: Sequence[str] | None) -> list[str]:
@@ -78,7 +84,3 @@ def _chosen(suites: Sequence[str] | None) -> list[str]:
         if name not in SUITES:
             raise PriorbenchError(f"--suites: unknown {name!r}; known are {', '.join(SUITES)}")
     return [name for name in SUITES if suites is None or name in suites]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """Whether a report is slower than an earlier one of the same kind of machine.
 
-What is compared are matmul units, so that a clock that runs slower today does not count.  They still depend on caches,
+What is compared are matmul units, so that a clock that runs slower today does not count, and those of the best step
+of each cell: on a machine that others use as well, the best is steadier than the median.  They still depend on caches,
 memory and threads: reports of another processor, GPU or number of threads are shown side by side but not judged.
 """
 
@@ -61,7 +62,7 @@ def table(comparison: Comparison, path: Path) -> Table:
     for key, before, now in comparison.lines:
         change = percent(now / before - 1) if before and now else ""
         lines.append([" ".join(key), number(before), number(now), f"{change} %" if change else MISSING])
-    return Table(f"Matmul units per structure against {path}.", ["cell", "earlier", "now", "change"], lines, "lrrr")
+    return Table(f"Matmul units of best steps against {path}.", ["cell", "earlier", "now", "change"], lines, "lrrr")
 
 
 def judge(comparison: Comparison, path: Path, tolerance: float) -> list[str]:
@@ -93,9 +94,10 @@ def _cells(report: Report) -> dict[Key, float]:
     for name, suite in SUITES.items():
         if suite.units is not None:
             for row in report["suites"].get(name, []):
-                cells[(name, *(str(row[key]) for key in suite.key))] = suite.units(row)
+                if (units := suite.units(row)) is not None:
+                    cells[(name, *(str(row[key]) for key in suite.key))] = units
     return cells
 
 
 def _name(key: Key) -> str:
-    return "-".join(key[1:])
+    return "-".join(key)

@@ -9,6 +9,7 @@ from priorbench.errors import PriorbenchError
 from priorbench.registry import BACKBONES, TASKS
 
 ATOMS = (192, 774)  # of the water boxes of revPBE0-D3 and of the paper's TIP3P set
+FINETUNING = "potential"  # the task of finetuning; every other one is a pretraining
 
 
 def cores() -> int:
@@ -22,7 +23,7 @@ class Options:
 
     backbones: tuple[str, ...] = tuple(BACKBONES)
     tasks: tuple[str, ...] = tuple(TASKS)
-    atoms: tuple[int, ...] = ATOMS  # of a structure
+    atoms: tuple[int, ...] = ()  # of a structure; empty: what each suite measures by itself
     batch_size: int = 16
     threads: int = field(default_factory=cores)
     device: str = "cpu"
@@ -54,6 +55,7 @@ class Cell:
     seconds: float
     folder: str  # of the boxes
     settings: dict[str, Any] = field(default_factory=dict)  # options of the backbone that differ from the defaults
+    seed: int = 0  # of initial weights and draws
 
     def __str__(self) -> str:
         return f"{self.backbone} {self.task} {self.atoms} atoms"

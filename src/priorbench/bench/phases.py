@@ -40,12 +40,12 @@ class Stopwatch:
         return self.seconds
 
 
-def timed(step: Callable[[], None], watch: Stopwatch, seconds: float) -> list[Times]:
-    """Steps until ``seconds`` are over, at least :data:`LEAST`, after one that is not counted."""
+def timed(step: Callable[[], None], watch: Stopwatch, seconds: float, least: int = LEAST) -> list[Times]:
+    """Steps until ``seconds`` are over, ``least`` at least, after one that is not counted."""
     watch.of(step)
     steps: list[Times] = []
     started = time.perf_counter()
-    while len(steps) < LEAST or time.perf_counter() - started < seconds:
+    while len(steps) < least or time.perf_counter() - started < seconds:
         steps.append(watch.of(step))
     return steps
 

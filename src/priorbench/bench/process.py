@@ -1,8 +1,12 @@
 """Functions run in an interpreter of their own: memory, caches and settings of a measurement belong to it alone."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -10,27 +14,63 @@ from typing import Any
 
 from priorbench.errors import PriorbenchError
 
+Process = subprocess.Popen[str]
+
 
 def isolated(function: str, **arguments: Any) -> Any:
     """What ``function`` ("module:name") returns for ``arguments`` in a fresh process; both must be JSON.
 
     Whatever ends it otherwise is a :class:`PriorbenchError` with one line.
     """
+    return _answer(_started(function, os.environ), arguments)
+
+
+def together(function: str, several: list[dict[str, Any]]) -> list[Any]:
+    """As :func:`isolated`, a process for each of the ``several`` arguments, at once and as torchrun would start them.
+
+    Where one fails, the others are ended.
+    """
+    common = {"WORLD_SIZE": str(len(several)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    processes = [_started(function, {**os.environ, **common, "RANK": str(rank)}) for rank in range(len(several))]
+    with ThreadPoolExecutor(len(several)) as pool:
+        answers = [pool.submit(_answer, *each) for each in zip(processes, several, strict=True)]
+        failed = [a for a in wait(answers, return_when=FIRST_EXCEPTION).done if a.exception()]
+        for process in processes if failed else ():
+            process.kill()
+    return [answer.result() for answer in failed or answers]
+
+
+def _started(function: str, environment: Mapping[str, str]) -> Process:
     command = [sys.executable, "-c", "from priorbench.bench.process import main; main()", function]
-    done = subprocess.run(command, input=json.dumps(arguments), capture_output=True, text=True, check=False)
-    complaints = done.stderr.splitlines()
-    for line in complaints:
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, env=environment, text=True, **pipes)
+
+
+def _answer(process: Process, arguments: dict[str, Any]) -> Any:
+    try:
+        output, complaints = process.communicate(json.dumps(arguments))
+    except BaseException:
+        process.kill()
+        raise
+    lines = complaints.splitlines()
+    for line in lines:
         if line.startswith("priorbench:"):
             _say_once(line)
-    if done.returncode < 0:
-        reason = "; is the memory too small?" if done.returncode == -9 else ""
-        raise PriorbenchError(f"its process was ended by signal {-done.returncode}{reason}")
-    if done.returncode:
-        raise PriorbenchError(complaints[-1] if complaints else f"its process ended with exit code {done.returncode}")
-    answer = json.loads(done.stdout.splitlines()[-1])
+    if process.returncode < 0:
+        reason = "; is the memory too small?" if process.returncode == -9 else ""
+        raise PriorbenchError(f"its process was ended by signal {-process.returncode}{reason}")
+    if process.returncode:
+        raise PriorbenchError(lines[-1] if lines else f"its process ended with exit code {process.returncode}")
+    answer = json.loads(output.splitlines()[-1])
     if "error" in answer:
         raise PriorbenchError(answer["error"])
     return answer["result"]
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 def main() -> None:
@@ -50,13 +90,33 @@ def peak_memory() -> float:
     On Linux the kernel's ``ru_maxrss`` also counts what the parent held when it started this process; VmHWM does not.
     """
     try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
+        return _kilobytes("/proc/self/status", "VmHWM") * 1024 / 1e9
     except (OSError, StopIteration):
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def resident_memory() -> float:
+    """Memory of this process now, GB; where the system does not say, the largest so far."""
+    try:
+        return _kilobytes("/proc/self/status", "VmRSS") * 1024 / 1e9
+    except (OSError, StopIteration):
+        return peak_memory()
+
+
+def available_memory() -> float:
+    """Memory that a new process could take, GB; where the system does not say, all there is."""
+    try:
+        return _kilobytes("/proc/meminfo", "MemAvailable") * 1024 / 1e9
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def _kilobytes(path: str, name: str) -> int:
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 @cache

@@ -5,14 +5,20 @@ from dataclasses import asdict
 from typing import Any
 
 from priorbench import __version__
+from priorbench.bench.bounds import bounds_table
 from priorbench.bench.machine import describe
 from priorbench.bench.options import Options
+from priorbench.bench.suite import Drawing
 from priorbench.bench.suites import SUITES
 from priorbench.bench.table import Table
 from priorbench.provenance import commit
 
 FORMAT = 1
-Report = dict[str, Any]  # format, date, version, commit, machine, options, suites: rows by name
+JUDGED = (
+    "matmul units are seconds × machine.matmul_gflops; --against and bounds take those of a cell's best step, "
+    "the tables of steps those of its median step"
+)
+Report = dict[str, Any]  # format, date, …, machine, options, suites: rows by name, bounds: rows, failures: texts
 
 
 def new_report(options: Options) -> Report:
@@ -24,13 +30,26 @@ def new_report(options: Options) -> Report:
         "commit": commit(),
         "machine": describe(options),
         "options": asdict(options),
+        "units": JUDGED,
         "suites": {},
+        "bounds": [],
+        "failures": [],
     }
 
 
 def tables(report: Report) -> list[Table]:
-    """The tables of every suite of the report."""
-    return [table for name, rows in report["suites"].items() for table in SUITES[name].tables(rows)]
+    """The tables of every suite of the report, and its bounds."""
+    found = [table for name, rows in report["suites"].items() for table in SUITES[name].tables(rows)]
+    return [*found, *([bounds_table(report["bounds"])] if report.get("bounds") else [])]
+
+
+def drawings(report: Report, name: str) -> list[tuple[str, Drawing]]:
+    """The figures of the report and how their files are called: that of ``steps`` as the report, ``name``."""
+    return [
+        (name if suite == "steps" else f"{name}-{suite}", drawing)
+        for suite, rows in report["suites"].items()
+        if rows and (drawing := SUITES[suite].drawing)
+    ]
 
 
 def heading(report: Report) -> list[str]:
@@ -52,10 +71,10 @@ def as_text(report: Report) -> str:
 
 
 def as_markdown(report: Report, name: str) -> str:
-    """A page with the tables; the figure is beside it as ``name``.png."""
+    """A page with the tables; the figures are beside it as ``name``.png and ``name``-<suite>.png."""
     lines = [f"# {name}", "", *(f"- {line}" for line in heading(report)), ""]
-    if report["suites"].get("steps"):
-        lines += [f"![Cost of a training step and share of the matrix product rate]({name}.png)", ""]
+    for stem, drawing in drawings(report, name):
+        lines += [f"![{drawing.title}]({stem}.png)", ""]
     return "\n".join(lines) + "\n" + "\n".join(table.markdown() for table in tables(report))
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from priorbench.analysis.text import number
-from priorbench.bench.options import Options
+from priorbench.bench.options import FINETUNING, Options
 from priorbench.bench.process import isolated
-from priorbench.bench.suite import Row, Say, Suite
+from priorbench.bench.suite import Log, Row, Suite
 from priorbench.bench.table import Table
 from priorbench.errors import PriorbenchError
 from priorbench.io import write_json
@@ -26,24 +26,28 @@ from priorbench.io import write_json
 ATOMS = 24
 SIDES = {"train": [0, 1, 2, 3], "validation": [4, 5], "test": [6, 7]}
 STRUCTURES = 8
-FINETUNING = "potential"  # the task of finetuning; every other one is a pretraining
 SCRIPT = "from priorbench.bench.startup import until_first_step; until_first_step()"
 
 
-def measure(options: Options, machine: Row, folder: Path, say: Say) -> list[Row]:
+def measure(options: Options, machine: Row, folder: Path, log: Log) -> list[Row]:
     """One row a backbone and task."""
     sets = isolated("priorbench.bench.startup:prepare", folder=str(folder), backbones=list(options.backbones))
     rows = []
     for backbone, task in product(options.backbones, options.tasks):
-        command = _command(backbone, task, options, sets[backbone])
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            first = _seconds(command, Path(place))
-            compiled = any(path.is_file() for path in (Path(place) / "cache" / "priorbench").rglob("*"))
-            second = _seconds(command, Path(place))
-        compilation = max(first - second, 0.0) if compiled else 0.0
-        rows.append({"backbone": backbone, "task": task, "seconds": second, "compile_seconds": compilation})
-        say(f"{backbone} {task}: first step after {second:.1f} s, compiled in {compilation:.1f} s")
+        with log.attempt(f"start-up {backbone} {task}"):
+            seconds, compilation = _twice(_command(backbone, task, options, sets[backbone]), folder)
+            rows.append({"backbone": backbone, "task": task, "seconds": seconds, "compile_seconds": compilation})
+            log.say(f"{backbone} {task}: first step after {seconds:.1f} s, compiled in {compilation:.1f} s")
     return rows
+
+
+def _twice(command: list[str], folder: Path) -> tuple[float, float]:
+    """Seconds to the first step with compiled kernels at hand, and what it took longer to compile them."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        first = _seconds(command, Path(place))
+        compiled = any(path.is_file() for path in (Path(place) / "cache" / "priorbench").rglob("*"))
+        second = _seconds(command, Path(place))
+    return second, max(first - second, 0.0) if compiled else 0.0
 
 
 def prepare(folder: str, backbones: list[str]) -> dict[str, Any]:
@@ -86,7 +90,7 @@ def _seconds(command: list[str], folder: Path) -> float:
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     if done.returncode or not stamp.exists():
         lines = done.stderr.splitlines() or [f"ended with exit code {done.returncode} before its first step"]
-        raise PriorbenchError(f"start-up of priorbench {command[0]}: {lines[-1]}")
+        raise PriorbenchError(lines[-1])
     return float(stamp.read_text(encoding="utf-8")) - started
 
 
@@ -97,8 +101,8 @@ def until_first_step() -> None:
     from priorbench.training import loop
     from priorbench.training.step import take_step
 
-    def stamped(*arguments: Any) -> None:
-        value, _ = take_step(*arguments)
+    def stamped(*arguments: Any, **more: Any) -> None:
+        value, _ = take_step(*arguments, **more)
         float(value)  # waits for the device
         Path(stamp).write_text(repr(time.monotonic()), encoding="utf-8")
         sys.exit(0)

@@ -7,45 +7,39 @@ from pathlib import Path
 
 import priorbench
 from priorbench.analysis.text import number
-from priorbench.bench.options import Cell, Options
+from priorbench.bench.options import ATOMS, Cell, Options
 from priorbench.bench.process import isolated
 from priorbench.bench.steps_tables import tables
-from priorbench.bench.suite import Row, Say, Suite
+from priorbench.bench.suite import Drawing, Log, Row, Suite
 from priorbench.errors import PriorbenchError
 
 TEXTBOOK = Path(priorbench.__file__).parents[2] / "benchmarks" / "textbook"
 LARGE = 400  # atoms from which the textbook version takes no more steps than it must
 
 
-def measure(options: Options, machine: Row, folder: Path, say: Say) -> list[Row]:
+def measure(options: Options, machine: Row, folder: Path, log: Log) -> list[Row]:
     """One row a backbone, task and number of atoms; each version of each in a process of its own."""
-    places = isolated(
-        "priorbench.bench.boxes:prepare",
-        folder=str(folder),
-        backbones=list(options.backbones),
-        atoms=list(options.atoms),
-        count=2 * options.batch_size,
-    )
-    with_textbook = options.textbook and _has_textbook(say)
+    sizes, chosen = list(options.atoms or ATOMS), list(options.backbones)
+    count = 2 * options.batch_size
+    places = isolated("priorbench.bench.boxes:prepare", folder=str(folder), backbones=chosen, atoms=sizes, count=count)
+    with_textbook = options.textbook and _has_textbook(log)
     rows = []
-    for backbone, task, atoms in product(options.backbones, options.tasks, options.atoms):
+    for backbone, task, atoms in product(chosen, options.tasks, sizes):
         cell = Cell(
             *(backbone, task, atoms, options.batch_size, options.threads, options.device, options.seconds),
             folder=places[backbone][str(atoms)],
         )
-        rows.append(measured(cell, machine, with_textbook, say))
-        say(_progress(cell, rows[-1]))
+        with log.attempt(str(cell)):
+            rows.append(measured(cell, machine, with_textbook, log))
+            log.say(_progress(cell, rows[-1]))
     return rows
 
 
-def measured(cell: Cell, machine: Row, with_textbook: bool, say: Say) -> Row:
+def measured(cell: Cell, machine: Row, with_textbook: bool, log: Log) -> Row:
     """The row of one ``cell``; a textbook version that fails is said, and its part of the row is None."""
-    try:
-        found = isolated("priorbench.bench.cells:engine", **asdict(cell))
-    except PriorbenchError as error:
-        raise PriorbenchError(f"{cell}: {error}") from None
+    found = isolated("priorbench.bench.cells:engine", **asdict(cell))
     gflop, edges = found.pop("gflop_per_structure"), found.pop("edges_per_structure")
-    other = _textbook(cell, say) if with_textbook else None
+    other = _textbook(cell, log) if with_textbook else None
     rate = machine["matmul_gflops"]
     return {
         **{name: getattr(cell, name) for name in SUITE.key},
@@ -59,8 +53,9 @@ def measured(cell: Cell, machine: Row, with_textbook: bool, say: Say) -> Row:
 
 
 def units(row: Row) -> float:
-    """Matmul units per structure of priorbench's step."""
-    return float(row["priorbench"]["matmul_units"])
+    """Matmul units per structure of priorbench's best step, which other work on the machine disturbs least."""
+    found = row["priorbench"]
+    return float(found["matmul_units"] * found["best_ms"] / found["ms"])
 
 
 def _rates(found: Row, edges: float, gflop: float, rate: float) -> Row:
@@ -74,24 +69,24 @@ def _rates(found: Row, edges: float, gflop: float, rate: float) -> Row:
     }
 
 
-def _textbook(cell: Cell, say: Say) -> Row | None:
+def _textbook(cell: Cell, log: Log) -> Row | None:
     short = replace(cell, seconds=0.0) if cell.atoms >= LARGE else cell
     try:
-        row: Row = isolated("priorbench.bench.cells:textbook", **asdict(short))
+        row: Row = isolated("priorbench.bench.textbook_cell:textbook", **asdict(short))
     except PriorbenchError as error:
-        say(f"{cell}, textbook: {error}; its columns are left empty")
+        log.say(f"{cell}, textbook: {error}; its columns are left empty")
         return None
     return row
 
 
-def _has_textbook(say: Say) -> bool:
+def _has_textbook(log: Log) -> bool:
     reason = None
     if not TEXTBOOK.is_dir():
         reason = f"{TEXTBOOK} does not exist (it is part of the repository, not of the package)"
     elif find_spec("torch_geometric") is None:
         reason = "torch_geometric is not installed"
     if reason:
-        say(f"no textbook version: {reason}; its columns are left empty")
+        log.say(f"no textbook version: {reason}; its columns are left empty")
     return reason is None
 
 
@@ -100,4 +95,5 @@ def _progress(cell: Cell, row: Row) -> str:
     return text + (f", textbook {number(row['ratio'])} times that" if row["textbook"] else "")
 
 
-SUITE = Suite(("backbone", "task", "atoms", "batch_size"), measure, tables, units)
+DRAWING = Drawing("priorbench.bench.figure:draw", "Cost of a training step and share of the matrix product rate")
+SUITE = Suite(("backbone", "task", "atoms", "batch_size"), measure, tables, units, DRAWING)

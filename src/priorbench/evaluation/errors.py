@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames, items_of
 from priorbench.io import sha256_file, write_json
-from priorbench.neighbours import Neighbours
-from priorbench.splits import load_split
+from priorbench.training.data import MEV, Inputs, Source
 from priorbench.training.labels import Labels
-from priorbench.training.model import build, load_model, transfer
+from priorbench.training.model import State, build, load_model, transfer
 from priorbench.training.process import prepare_torch
-from priorbench.training.run import MEV, Inputs
 from priorbench.training.store import Store
 
 BATCH = 16
@@ -30,20 +28,24 @@ def evaluate(model_path: Path, inputs: Inputs, threads: int, output: Path) -> No
     spec = metadata["spec"]
     if spec["stage"] != "finetune":
         raise PriorbenchError(f"{model_path}: a pretrained network predicts no energies and forces; finetune it first")
-    frames = Frames.load(inputs.frames, verify=True)
-    if frames.metadata["hash"] != metadata["data_hash"] or sha256_file(inputs.split) != metadata["split_hash"]:
+    source = Source.load(inputs, spec["backbone"]["cutoff"])
+    if source.hash != metadata["data_hash"] or sha256_file(inputs.split) != metadata["split_hash"]:
         raise PriorbenchError(f"{model_path}: trained on other frames or another split than those given to test it")
-    neighbours = Neighbours.load(inputs.neighbours, metadata["data_hash"], spec["backbone"]["cutoff"])
-    structures = np.asarray(load_split(inputs.split, metadata["data_hash"], frames)["test"], dtype=np.int64)
-    labels = Labels.from_json(metadata["labels"])
+    write_test(state, metadata, source, inputs.split, output)
+
+
+def write_test(state: State, metadata: dict[str, Any], source: Source, split: Path, output: Path) -> None:
+    """Write the errors of the weights ``state`` on the test side of ``split``; ``metadata`` as stored with a model."""
+    frames, structures = source.frames, source.side(split, "test")
+    spec, labels = metadata["spec"], Labels.from_json(metadata["labels"])
     trivial = errors_of(*trivial_prediction(frames, structures, labels), frames, structures)
     record: dict[str, Any] = {"structures": len(structures), **{f"trivial_{k}": trivial[k] for k in ERRORS}}
     if metadata["status"] == "diverged":
         record |= {**dict.fromkeys(ERRORS), "per_structure": []}
     else:
         model = build(spec["backbone"], spec["seed"])
-        transfer(model, state, str(model_path))
-        store = Store.build(frames, neighbours, structures, labels, spec["device"])
+        transfer(model, state, str(output.parent))
+        store = Store.build(frames, source.neighbours, structures, labels, spec["device"])
         record |= errors_of(*predict(model.to(spec["device"]), store, labels, frames, structures), frames, structures)
     write_json(output, {key: _finite(value) for key, value in record.items()})
 

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from priorbench.backbones.base import Prediction
 from priorbench.config import Strict
-from priorbench.graph import Graph
-from priorbench.neighbours import neighbour_list
+from priorbench.graph import Graph, shift_vectors
+from priorbench.neighbours import neighbours_by_receiver
 from priorbench.tasks.base import Counts, Example, Terms
 from priorbench.training.store import Batch, Store
 
@@ -63,17 +63,15 @@ def with_fresh_edges(graph: Graph, cutoff: float) -> Graph:
     counts = torch.bincount(graph.structure, minlength=graph.structures).tolist()
     positions = [p.numpy(force=True).astype(np.float64) for p in graph.positions.split(counts)]
     cells, pbc = graph.cells.numpy(force=True).astype(np.float64), graph.pbc.numpy(force=True)
-    senders, receivers, shifts, start = [], [], [], 0
-    for p, cell, periodic, count in zip(positions, cells, pbc, counts, strict=True):
-        sender, receiver, shift = neighbour_list(p, cell, periodic, cutoff)
-        senders.append(sender + start)
-        receivers.append(receiver + start)
-        shifts.append(shift @ cell)
-        start += count
+    found = [neighbours_by_receiver(*structure, cutoff) for structure in zip(positions, cells, pbc, strict=True)]
+    senders, receivers, shifts = (torch.from_numpy(np.concatenate(column)) for column in zip(*found, strict=True))
+    edges = torch.tensor([len(sender) for sender, _, _ in found])
+    owner = torch.repeat_interleave(torch.arange(len(found)), edges)
+    start = torch.tensor([0, *counts[:-1]]).cumsum(0)[owner]
     device = graph.positions.device
     return replace(
         graph,
-        senders=torch.as_tensor(np.concatenate(senders).astype(np.int64), device=device),
-        receivers=torch.as_tensor(np.concatenate(receivers).astype(np.int64), device=device),
-        shifts=torch.as_tensor(np.concatenate(shifts), device=device).to(graph.positions.dtype),
+        senders=(senders + start).to(device),
+        receivers=(receivers + start).to(device),
+        shifts=shift_vectors(shifts.to(device), graph.cells, owner.to(device)),
     )

@@ -36,7 +36,8 @@ class Outcome:
     best: Row = field(default_factory=dict)
     steps: int = 0
     structure_steps: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # of the steps
+    validation_seconds: float = 0.0
     diverged: str | None = None  # where the loss stopped being finite
 
 
@@ -68,14 +69,22 @@ def train(
     optimiser = Adam(model.parameters(), training)
     per_epoch = steps_per_epoch(len(train_store), training.batch_size)
     epochs = math.ceil(steps / per_epoch)
-    first = {"epoch": 0, "step": 0, "seconds": 0.0, **validate(model, task, validation_store, training, seed)}
-    outcome = Outcome(snapshot(model), [first], first)
+    outcome = Outcome(snapshot(model))
+
+    def validated() -> Row:
+        started = time.perf_counter()
+        row = validate(model, task, validation_store, training, seed)
+        outcome.validation_seconds += time.perf_counter() - started
+        return row
+
+    first = {"epoch": 0, "step": 0, "seconds": 0.0, **validated()}
+    outcome.rows, outcome.best = [first], first
     report(first)
     for epoch in range(1, epochs + 1):
         row = _epoch(model, task, train_store, training, optimiser, (steps, seed, epoch), outcome)
         if outcome.diverged:
             break
-        row |= validate(model, task, validation_store, training, seed)
+        row |= validated()
         outcome.rows.append(row)
         if not math.isfinite(row["score"]):
             outcome.diverged = f"epoch {epoch}: validation score {row['score']}"

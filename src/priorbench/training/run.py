@@ -1,84 +1,75 @@
-"""One training run as the workflow calls it: pretraining or finetuning from files to files.
+"""Training runs as the workflow calls them: pretraining or finetuning from files to files, a finetuned network tested.
 
-The test split never enters: the stores hold the training and validation structures alone.  Everything is written at
-the end, the record last, so that a run that was cut leaves nothing that a later one would take for good; only the
-metrics grow epoch by epoch, for the eyes of whoever waits.
+The test split never enters training: the stores hold the training and validation structures alone, and the test
+structures are read when the weights are kept.  Everything is written at the end of a run, the record last, so that a
+run that was cut leaves nothing that a later one would take for good; only the metrics grow epoch by epoch, for the
+eyes of whoever waits.
 """
 
 import math
-import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from priorbench import __version__
 from priorbench.backbones.base import Backbone
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
-from priorbench.frames import Frames
-from priorbench.io import read_json, sha256_file, sha256_json, write_json, write_rows
-from priorbench.neighbours import Neighbours
-from priorbench.provenance import commit
+from priorbench.evaluation.errors import write_test
+from priorbench.io import read_json, write_json
 from priorbench.registry import load
 from priorbench.runs import Spec
-from priorbench.splits import load_split
 from priorbench.tasks.base import Task
+from priorbench.training import record
+from priorbench.training.data import Data, Inputs, Source
 from priorbench.training.flops import flops_per_structure
-from priorbench.training.labels import Labels
-from priorbench.training.loop import Outcome, Row, steps_per_epoch, train
-from priorbench.training.model import build, checksum, load_parent, save_model, snapshot, transfer
+from priorbench.training.loop import Outcome, steps_per_epoch, train
+from priorbench.training.model import State, build, checksum, load_parent, save_model, snapshot, transfer
 from priorbench.training.process import prepare_torch
-from priorbench.training.store import Store
+from priorbench.training.report import Reporter, say
 
-METRICS = (
-    "epoch",
-    "step",
-    "seconds",
-    "learning_rate",
-    "train_loss",
-    "val_loss",
-    "val_force_rmse",
-    "val_energy_rmse",
-    "grad_norm",
-    "structures_per_s",
-)
-MEV = 1000.0
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Files that a run reads."""
-
-    frames: Path
-    neighbours: Path
-    split: Path
-    parent: Path | None = None  # weights that finetuning starts from
-    budget: Path | None = None  # record of the pretraining whose FLOPs a longer run spends
-
-
-@dataclass(frozen=True)
-class Data:
-    """What the network is trained and chosen on."""
-
-    train: Store
-    validation: Store
-    labels: Labels
-    data_hash: str
-    split_hash: str
-    trivial_force_rmse: float  # meV/Å on the validation split
+Parent = tuple[State, dict[str, Any]]
 
 
 def run(spec: Spec, inputs: Inputs, threads: int, output: Path) -> None:
-    """Train as ``spec`` says and write ``model.safetensors``, ``metrics.csv`` and ``run.json`` into ``output``."""
-    _require_parent(spec, inputs)
+    """Train as ``spec`` says and write ``model.safetensors``, ``metrics.csv`` and ``run.json`` into ``output``.
+
+    Finetuning writes ``test.json`` as well, what :func:`~priorbench.evaluation.errors.evaluate` writes for the model.
+    """
+    run_all([spec], [inputs], threads, [output])
+
+
+def run_all(specs: Sequence[Spec], inputs: Sequence[Inputs], threads: int, outputs: Sequence[Path]) -> None:
+    """Do the runs of several seeds one after the other; each leaves the very bytes that it leaves in a process alone.
+
+    Frames and neighbours are loaded and verified once, from the first inputs.  The first run that fails ends all; what
+    those before it wrote stays.
+    """
+    if not len(specs) == len(inputs) == len(outputs):
+        raise PriorbenchError(
+            f"{len(specs)} seeds, but {len(inputs)} of --split and {len(outputs)} of --output; give one for each seed"
+        )
+    for spec, files in zip(specs, inputs, strict=True):
+        _require_parent(spec, files)
+    started = time.perf_counter()
     prepare_torch(threads)
-    data = load_data(spec, inputs)
+    source = Source.load(inputs[0], specs[0]["backbone"]["cutoff"])
+    for spec, files, output in zip(specs, inputs, outputs, strict=True):
+        try:
+            _run(spec, source, files, threads, output, started)
+        except PriorbenchError as error:
+            raise PriorbenchError(f"seed {spec['seed']}: {error}") from None
+        started = time.perf_counter()
+
+
+def _run(spec: Spec, source: Source, inputs: Inputs, threads: int, output: Path, started: float) -> None:
+    """One run; ``started`` is when its set-up began, on the clock of ``time.perf_counter``."""
+    data = Data.build(source, inputs.split, spec["device"])
     training = Training(**spec["training"])
     task = make_task(spec["task"])
-    idle = _idle(spec["task"]["name"], task, data)
+    idle = _idle(spec, task, data)
     model = build(spec["backbone"], spec["seed"])
     _check_elements(model, data)
     initial = checksum(snapshot(model))
@@ -91,24 +82,36 @@ def run(spec: Spec, inputs: Inputs, threads: int, output: Path) -> None:
     flops = flops_per_structure(model, task, data.train, training.batch_size)
     steps = budget_steps(spec, inputs, training, len(data.train), flops)
     epochs = math.ceil(steps / steps_per_epoch(len(data.train), training.batch_size))
-    reporter = Reporter(output / "metrics.csv", data.labels, epochs)
+    reporter = Reporter(output / "metrics.csv", data.labels, epochs, spec["seed"])
+    setup = time.perf_counter() - started
     outcome = _train(model, task, data, training, steps, spec, reporter, parent)
-    record = {
-        **_identity(spec),
-        **_training_record(training, outcome, data, flops, threads),
+    content = {
+        **record.identity(spec),
+        **record.effort(training, outcome, data, flops, threads),
+        "setup_seconds": setup,
         "structures_without_loss": idle,
-        **_provenance(spec, data),
+        **record.provenance(spec, data),
         "parameters": sum(p.numel() for p in model.parameters()),
         "initial_checksum": initial,
         "start_checksum": start,
         "final_checksum": checksum(outcome.state),
         "parent": str(inputs.parent) if inputs.parent else None,
         "parent_checksum": parent[1]["checksum"] if parent else None,
-        **_validation_record(spec, task, data, model, outcome),
+        **record.reached(spec, task, data, model, outcome),
     }
-    metadata = {"spec": spec, "labels": data.labels.to_json(), "status": record["status"], "data_hash": data.data_hash}
-    save_model(output / "model.safetensors", outcome.state, {**metadata, "split_hash": data.split_hash})
-    write_json(output / "run.json", record)
+    metadata = {
+        "spec": spec,
+        "labels": data.labels.to_json(),
+        "status": content["status"],
+        "data_hash": data.data_hash,
+        "split_hash": data.split_hash,
+    }
+    save_model(output / "model.safetensors", outcome.state, metadata)
+    if spec["stage"] == "finetune":
+        trained = time.perf_counter()
+        write_test(outcome.state, metadata, source, inputs.split, output / "test.json")
+        content["evaluation_seconds"] = time.perf_counter() - trained
+    write_json(output / "run.json", content)
 
 
 def _train(
@@ -118,15 +121,16 @@ def _train(
     training: Training,
     steps: int,
     spec: Spec,
-    reporter: "Reporter",
-    parent: tuple[Any, dict[str, Any]] | None,
+    reporter: Reporter,
+    parent: Parent | None,
 ) -> Outcome:
+    seed = spec["seed"]
     if parent is not None and parent[1]["status"] == "diverged":
-        print(f"the pretraining {spec['pretraining']!r} diverged: counted as diverged, not trained", flush=True)
+        say(seed, f"the pretraining {spec['pretraining']!r} diverged: counted as diverged, not trained")
         return Outcome(snapshot(model), diverged="pretraining diverged")
-    outcome = train(model, task, (data.train, data.validation), training, steps, spec["seed"], reporter)
+    outcome = train(model, task, (data.train, data.validation), training, steps, seed, reporter)
     if outcome.diverged:
-        print(f"diverged at {outcome.diverged}; the run counts as diverged", flush=True)
+        say(seed, f"diverged at {outcome.diverged}; the run counts as diverged")
     return outcome
 
 
@@ -137,34 +141,15 @@ def make_task(spec: Spec) -> Task:
     return task
 
 
-def _idle(name: str, task: Task, data: Data) -> dict[str, int]:
+def _idle(spec: Spec, task: Task, data: Data) -> dict[str, int]:
     """Structures of each side that the task can ask nothing about; they are visited all the same, and said."""
     sides = {"train": data.train, "validation": data.validation}
     idle = {side: task.check(store) for side, store in sides.items()}
     for side, count in idle.items():
         if count:
-            print(f"{count} of {len(sides[side])} {side} structures hold nothing for {name}: no loss there", flush=True)
+            of_all = f"{count} of {len(sides[side])} {side} structures"
+            say(spec["seed"], f"{of_all} hold nothing for {spec['task']['name']}: no loss there")
     return idle
-
-
-def load_data(spec: Spec, inputs: Inputs) -> Data:
-    """Read frames, neighbours and split; the test structures are left on disk."""
-    frames = Frames.load(inputs.frames, verify=True)
-    data_hash = frames.metadata["hash"]
-    neighbours = Neighbours.load(inputs.neighbours, data_hash, spec["backbone"]["cutoff"])
-    split = load_split(inputs.split, data_hash, frames)
-    structures = {name: np.asarray(split[name], dtype=np.int64) for name in ("train", "validation")}
-    labels = Labels.fit(frames, structures["train"])
-    stores = {n: Store.build(frames, neighbours, s, labels, spec["device"]) for n, s in structures.items()}
-    trivial = float(stores["validation"].forces.double().square().mean().sqrt())
-    return Data(
-        stores["train"],
-        stores["validation"],
-        labels,
-        data_hash,
-        sha256_file(inputs.split),
-        trivial * labels.scale * MEV,
-    )
 
 
 def budget_steps(spec: Spec, inputs: Inputs, training: Training, structures: int, flops: float) -> int:
@@ -206,106 +191,3 @@ def _check_elements(model: Backbone, data: Data) -> None:
         raise PriorbenchError(
             f"atomic number {largest} has no row in an element table of {rows.num_embeddings}; raise element_rows"
         )
-
-
-class Reporter:
-    """Writes one line per epoch to the log and all rows to the metrics file, RMSEs in meV."""
-
-    def __init__(self, path: Path, labels: Labels, epochs: int) -> None:
-        self.path = path
-        self.unit = labels.scale * MEV
-        self.epochs = epochs
-        self.rows: list[Row] = []
-        write_rows(path, [], METRICS)
-
-    def __call__(self, row: Row) -> None:
-        """Take one epoch's row."""
-        eta = row.get("eta")
-        values = dict(row)
-        for name in ("val_force_rmse", "val_energy_rmse"):
-            if name in row:
-                values[name] = row[name] * self.unit
-        self.rows.append({key: values.get(key, "") for key in METRICS})
-        write_rows(self.path, self.rows, METRICS)
-        print(self._line(values, eta), flush=True)
-
-    def _line(self, v: Row, eta: float | None) -> str:
-        parts = [f"epoch {v['epoch']:>4}/{self.epochs}"]
-        if "train_loss" in v:
-            parts.append(f"train {v['train_loss']:.4g}")
-        parts.append(f"validation {v['val_loss']:.4g}")
-        if "val_force_rmse" in v:
-            parts.append(f"force {v['val_force_rmse']:.1f} meV/Å, energy {v['val_energy_rmse']:.2f} meV/atom")
-        if "structures_per_s" in v:
-            parts.append(f"{v['structures_per_s']:.1f} structures/s")
-        if eta is not None:
-            parts.append(f"ETA {int(eta) // 60}:{int(eta) % 60:02d}")
-        return "  ".join(parts)
-
-
-def _identity(spec: Spec) -> dict[str, Any]:
-    return {
-        "experiment": spec["experiment"],
-        "dataset": spec["dataset"],
-        "backbone": spec["backbone"]["name"],
-        "architecture": spec["backbone"]["architecture"],
-        "stage": spec["stage"],
-        "strategy": spec["strategy"],
-        "role": spec.get("role", "pretraining"),
-        "task": spec["pretraining_task"] if spec["stage"] == "finetune" else spec["task"]["name"],
-        "pretraining": spec.get("pretraining"),
-        "seed": spec["seed"],
-    }
-
-
-def _training_record(training: Training, outcome: Outcome, data: Data, flops: float, threads: int) -> dict[str, Any]:
-    return {
-        "status": "diverged" if outcome.diverged else "completed",
-        "diverged_at": outcome.diverged,
-        "epochs": outcome.rows[-1]["epoch"] if outcome.rows else 0,
-        "steps": outcome.steps,
-        "structure_steps": outcome.structure_steps,
-        "train_structures": len(data.train),
-        "validation_structures": len(data.validation),
-        "batch_size": training.batch_size,
-        "learning_rate": training.learning_rate,
-        "final_learning_rate": training.final_learning_rate,
-        "seconds": outcome.seconds,
-        "flops": flops * outcome.structure_steps,
-        "structures_per_s": outcome.structure_steps / outcome.seconds if outcome.seconds else 0.0,
-        "threads": threads,
-    }
-
-
-def _provenance(spec: Spec, data: Data) -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if spec["device"] == "cuda" else "cpu"
-    return {
-        "device": device,
-        "config_hash": sha256_json(spec),
-        "data_hash": data.data_hash,
-        "split_hash": data.split_hash,
-        "version": __version__,
-        "commit": commit(),
-        "torch": torch.__version__,
-        "python": ".".join(map(str, sys.version_info[:3])),
-    }
-
-
-def _validation_record(spec: Spec, task: Task, data: Data, model: Backbone, outcome: Outcome) -> dict[str, Any]:
-    best, unit = outcome.best, data.labels.scale * MEV
-    kept = bool(best) and not outcome.diverged
-    pretraining = spec["stage"] == "pretrain"
-    return {
-        "readout": model.readout,
-        "best_epoch": best["epoch"] if kept else None,
-        "val_force_rmse": best["val_force_rmse"] * unit if kept and not pretraining else None,
-        "val_energy_rmse": best["val_energy_rmse"] * unit if kept and not pretraining else None,
-        "trivial_val_force_rmse": data.trivial_force_rmse,
-        "loss_start": _finite(outcome.rows[0]["val_loss"]) if pretraining and outcome.rows else None,
-        "loss_best": _finite(best["val_loss"]) if pretraining and kept else None,
-        "floor": task.floor(data.validation, model.readout) if pretraining else None,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames, items_of
-from priorbench.graph import Graph
+from priorbench.graph import Graph, shift_vectors
 from priorbench.neighbours import Neighbours
 from priorbench.training.labels import Labels
 
@@ -106,10 +106,10 @@ class Store:
         start = first_atom[edge_owner]
         graph = Graph(
             atomic_numbers=self.atomic_numbers[atoms],
-            positions=self.positions[atoms],
-            senders=self.senders[edges] + start,
-            receivers=self.receivers[edges] + start,
-            shifts=torch.einsum("ek,ekc->ec", self.shifts[edges].to(cells.dtype), cells[edge_owner]),
+            positions=self.positions.index_select(0, atoms),
+            senders=self.senders.index_select(0, edges) + start,
+            receivers=self.receivers.index_select(0, edges) + start,
+            shifts=shift_vectors(self.shifts.index_select(0, edges), cells, edge_owner),
             structure=owner,
             cells=cells,
             pbc=self.pbc[structures],
@@ -119,7 +119,7 @@ class Store:
         return Batch(
             graph,
             self.energies[structures],
-            self.forces[atoms],
+            self.forces.index_select(0, atoms),
             molecules,
             self.bonds[bonds] + first_atom[bond_owner][:, None],
             self.cutoff,
