@@ -191,3 +191,13 @@ def test_a_seed_beyond_the_generators_is_refused() -> None:
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(PriorbenchError, match="not readable"):
         load_config(tmp_path)
+
+
+def test_seeds_per_job_is_one_unless_all_are_asked_for() -> None:
+    assert parse_config(MINIMAL).seeds_per_job == 1
+    assert parse_config(changed(seeds_per_job="all")).seeds_per_job == "all"
+
+
+@pytest.mark.parametrize("value", [0, 2, "some", "1", None])
+def test_seeds_per_job_is_nothing_else(value: Any) -> None:
+    assert "seeds_per_job" in refusal(changed(seeds_per_job=value))

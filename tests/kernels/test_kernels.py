@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +209,12 @@ def test_a_damaged_library_is_said_not_crashed_on(tmp_path):
     done = run_python(USE, tmp_path)
     assert done.stdout.strip() == "plain"
     assert str(built) in done.stderr
+
+
+def test_everything_that_is_read_at_run_time_is_packaged():
+    root = Path(__file__).parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["priorbench"]
+    package = root / "src" / "priorbench"
+    packaged = {file for pattern in patterns for file in package.glob(pattern)}
+    files = {f for f in package.rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")}
+    assert files == packaged

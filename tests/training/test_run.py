@@ -12,10 +12,10 @@ from priorbench.evaluation.errors import evaluate
 from priorbench.frames import Frames
 from priorbench.io import read_json
 from priorbench.training.model import load_model
-from priorbench.training.run import run
+from priorbench.training.run import run, run_all
 from tests.conftest import make_frames
 from tests.networks import CUTOFF, every_network
-from tests.training.conftest import TEST, from_mask, spec, write_inputs
+from tests.training.conftest import TEST, TRAIN, VALIDATION, from_mask, spec, write_inputs
 
 TIMES = ("seconds", "structures_per_s")
 CLOCKS = (*TIMES, "setup_seconds", "validation_seconds", "evaluation_seconds")
@@ -151,8 +151,6 @@ def test_a_diverged_pretraining_is_counted_up_to_the_tables(inputs, tmp_path):
     run(spec(), inputs, 1, tmp_path / "scratch")
     run(spec(strategy="longer-steps", role="longer-steps", longer=longer), inputs, 1, tmp_path / "longer")
     run(from_mask(), given, 1, tmp_path / "mask")
-    for name in ("scratch", "longer", "mask"):
-        evaluate(tmp_path / name / "model.safetensors", inputs, 1, tmp_path / name / "test.json")
     folders = [tmp_path / name for name in ("pretrained", "scratch", "longer", "mask")]
     collect(folders, tmp_path / "runs.csv", tmp_path / "curves.csv")
     status = load_runs(tmp_path / "runs.csv").set_index("strategy")["status"]
@@ -193,9 +191,46 @@ def test_finetuning_cannot_see_test_labels(tmp_path):
     states = []
     for name, labelled in (("a", frames), ("b", replace(frames, forces=forces, energies=energies))):
         (tmp_path / name).mkdir()
-        run(spec(), write_inputs(tmp_path / name, labelled), 1, tmp_path / name / "run")
-        states.append(record(tmp_path / name / "run")["final_checksum"])
+        places = [tmp_path / name / "first", tmp_path / name / "second"]  # the second after the first was tested
+        files = write_inputs(tmp_path / name, labelled)
+        run_all([spec(seed=0), spec(seed=1)], [files, files], 1, places)
+        states.append([record(place)["final_checksum"] for place in places])
     assert states[0] == states[1]
+
+
+def test_test_structures_are_read_when_training_has_ended(inputs, tmp_path, monkeypatch):
+    from priorbench.training import run as module
+    from priorbench.training.store import Store
+
+    events = []
+    build, train = Store.build, module.train
+
+    def building(frames, neighbours, structures, *given):
+        events.append(structures.tolist())
+        return build(frames, neighbours, structures, *given)
+
+    def training(*given):
+        outcome = train(*given)
+        events.append("trained")
+        return outcome
+
+    monkeypatch.setattr(Store, "build", building)
+    monkeypatch.setattr(module, "train", training)
+    run(spec(), inputs, 1, tmp_path / "run")
+    assert events == [TRAIN, VALIDATION, "trained", TEST]
+
+
+@every_network
+def test_finetuning_leaves_the_test_errors_that_evaluation_gives(spec_of, inputs, tmp_path):
+    run(spec_of({"name": "potential"}), inputs, 1, tmp_path / "run")
+    evaluate(tmp_path / "run/model.safetensors", inputs, 1, tmp_path / "test.json")
+    assert (tmp_path / "run/test.json").read_bytes() == (tmp_path / "test.json").read_bytes()
+
+
+def test_a_pretraining_is_not_tested(pretrained, inputs, tmp_path):
+    assert not pretrained.with_name("test.json").exists()
+    with pytest.raises(PriorbenchError, match="finetune it first"):
+        evaluate(pretrained, inputs, 1, tmp_path / "test.json")
 
 
 def test_test_errors_do_not_depend_on_the_batch_size(inputs, tmp_path, monkeypatch):
@@ -211,8 +246,7 @@ def test_test_errors_do_not_depend_on_the_batch_size(inputs, tmp_path, monkeypat
 
 def test_test_errors_against_a_plain_computation(inputs, tmp_path):
     run(spec(), inputs, 1, tmp_path / "run")
-    evaluate(tmp_path / "run/model.safetensors", inputs, 1, tmp_path / "test.json")
-    result, frames = read_json(tmp_path / "test.json"), Frames.load(inputs.frames)
+    result, frames = read_json(tmp_path / "run/test.json"), Frames.load(inputs.frames)
     forces = np.concatenate([frames.forces[frames.atoms_of(s)] for s in TEST])
     assert result["trivial_force_rmse"] == pytest.approx(1000 * np.sqrt(np.mean(forces**2)))
     train_mean = frames.energies[:5].mean()
@@ -238,8 +272,7 @@ def test_divergence_is_counted_not_crashed_on(inputs, tmp_path):
     result = record(tmp_path / "run")
     assert result["status"] == "diverged"
     assert "epoch" in result["diverged_at"]
-    evaluate(tmp_path / "run/model.safetensors", inputs, 1, tmp_path / "test.json")
-    assert read_json(tmp_path / "test.json")["force_rmse"] is None
+    assert read_json(tmp_path / "run/test.json")["force_rmse"] is None
 
 
 def test_forcenet_statistics_are_kept_and_transferred(inputs, tmp_path):

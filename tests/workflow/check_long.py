@@ -12,22 +12,30 @@ from pathlib import Path
 
 import pytest
 
+from priorbench.analysis.accounting import accounting
 from priorbench.analysis.records import RUN_TIMES
 from priorbench.analysis.results import load_statistics
+from priorbench.io import read_json
 
 REPOSITORY = Path(__file__).parents[2]
 MINUTES, GIGABYTES = 15, 4.0  # of the default experiment, on two cores
+LARGEST_SHARE = 0.2  # of the default experiment's core time that is neither data nor training
 LARGEST_RATIO = 0.7  # scratch's validation force RMSE over the trivial predictor's
 LARGEST_HALF_WIDTH = 0.15  # of masking's relative change, for at least two backbones
 
 
 def experiment(config: str, folder: Path) -> Path:
-    """Run ``config`` in ``folder`` and return its results."""
+    """Run ``config`` in ``folder`` as ``make run`` does and return its results."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", folder]
+    command += ["--cores", "2", "--configfile", REPOSITORY / config]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, "--cores", "2", "--configfile", REPOSITORY / config], check=True, env=environment)
+    started = time.time()
+    subprocess.run(command, check=True, env=environment)
     (results,) = (folder / "results").iterdir()
+    report = ["--quiet", "all", "--report", results / "report.html"]
+    subprocess.run([*command, *report], check=True, env=environment)
+    accounting(results, "2", started)
     return results
 
 
@@ -62,6 +70,11 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
 
 def test_the_default_experiment_keeps_its_time(default: tuple[Path, float]) -> None:
     assert default[1] <= 60 * MINUTES
+
+
+def test_the_default_experiment_spends_its_time_on_data_and_training(default: tuple[Path, float]) -> None:
+    content = read_json(default[0] / "accounting.json")
+    assert content["outside"] <= LARGEST_SHARE, content
 
 
 def test_the_default_experiment_keeps_its_memory(default: tuple[Path, float]) -> None:

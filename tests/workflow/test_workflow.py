@@ -1,8 +1,10 @@
 """The workflow as a user meets it: plans, refusals, and which runs a changed key repeats."""
 
 import copy
+import itertools
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,7 +50,7 @@ def expected_counts(config: Config) -> dict[str, int]:
     strategies = config.strategies.values()
     parents = {s.pretraining or s.matching for s in strategies if s.pretraining or s.longer == "compute"}
     cutoffs = {b.cutoff for b in config.backbones.values()}
-    cells = len(config.datasets) * len(config.backbones) * len(config.seeds)
+    cells = len(config.datasets) * len(config.backbones) * (1 if config.seeds_per_job == "all" else len(config.seeds))
     counts = {
         "acquire": sum(len(parts(runs.dataset_spec(config, name))) for name in config.datasets),
         "convert": len(config.datasets),
@@ -58,7 +60,6 @@ def expected_counts(config: Config) -> dict[str, int]:
         "checks": sum(has_checks(runs.dataset_spec(config, name)) for name in config.datasets),
         "pretrain": cells * len(parents),
         "finetune": cells * len(config.strategies),
-        "evaluate": cells * len(config.strategies),
         **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "judge_claims", "all"], 1),
     }
     counts = {rule: number for rule, number in counts.items() if number}
@@ -68,6 +69,55 @@ def expected_counts(config: Config) -> dict[str, int]:
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_plans_all_its_runs(plan: Plan, preset: Path) -> None:
     assert job_counts(plan("--quiet", "rules", "--configfile", preset)) == expected_counts(load_config(preset))
+
+
+@pytest.mark.parametrize("per_job", [1, "all"])
+def test_seeds_go_to_a_job_each_or_all_to_one(plan: Plan, tmp_path: Path, per_job: int | str) -> None:
+    content = changed("seeds_per_job", per_job)
+    counts = job_counts(plan("--quiet", "rules", "--configfile", write(tmp_path, content)))
+    assert counts == expected_counts(parse_config(content))
+
+
+def commands(plan: subprocess.CompletedProcess[str], command: str) -> list[list[str]]:
+    """The calls of ``priorbench <command>`` in a plan, as words."""
+    assert plan.returncode == 0, plan.stderr
+    return [shlex.split(call) for call in re.findall(rf"(priorbench {command} .*)$", plan.stdout, re.MULTILINE)]
+
+
+def option(words: list[str], name: str) -> list[str]:
+    """The values of a command's option."""
+    values = words[words.index(name) + 1 :]
+    return list(itertools.takewhile(lambda word: not word.startswith(("--", ">")), values))
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_a_job_of_all_seeds_does_what_the_jobs_of_each_do(plan: Plan, tmp_path: Path, stage: str) -> None:
+    """The same specs with the same files and folders, whichever way they are divided."""
+    runs_of = []
+    for per_job in (1, "all"):
+        configfile = write(tmp_path, changed("seeds_per_job", per_job))
+        found = []
+        for words in commands(plan("-p", "--configfile", configfile), stage):
+            specs = runs.separated(json.loads(option(words, "--spec")[0]))
+            shared = [option(words, name) for name in ("--frames", "--neighbours", "--threads")]
+            own = [option(words, n) for n in ("--split", "--parent", "--budget", "--output") if n in words]
+            assert all(len(values) == len(specs) for values in own)
+            assert all(f"seed{spec['seed']}" in value for vs in own for spec, value in zip(specs, vs, strict=True))
+            found += [[spec, shared, [values[i] for values in own]] for i, spec in enumerate(specs)]
+        runs_of.append(sorted(json.dumps(run, sort_keys=True) for run in found))
+    assert runs_of[0] == runs_of[1]
+    assert len(runs_of[0]) == {"pretrain": 3 * 2 * 2, "finetune": 3 * 5 * 2}[stage]
+
+
+def test_a_cluster_can_say_what_every_job_needs(plan: Plan) -> None:
+    """A name that a job does not have, or a value that is no number, ends the plan."""
+    profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
+    resources = [
+        f"{rule}:{key}={value}" for rule, own in profile["set-resources"].items() for key, value in own.items()
+    ]
+    assert any("len(input.splits)" in resource for resource in resources)
+    result = plan("--quiet", "all", "--set-resources", *resources)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
@@ -220,6 +270,7 @@ CHANGES: dict[str, tuple[str, Any, Callable[[Run], bool]]] = {
     "device": ("device", "cuda", lambda run: run[0] in ("pretrain", "finetune")),
     "evidence": ("evidence", {"seeds": 5}, lambda _: False),
     "mirror": ("mirror", "elsewhere", lambda _: False),
+    "seeds per job": ("seeds_per_job", 1, lambda _: False),
     "a further seed": ("seeds", [0, 1, 7], lambda run: run[-1] == "7"),
 }
 

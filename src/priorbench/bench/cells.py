@@ -92,8 +92,8 @@ def own(steps: int | None = None, divided: bool = False, **arguments: Any) -> Ro
     setting, ranks = Setting.of(cell), ranks_from_environment()
     watch = Stopwatch(cell.device)
     step = own_step(cell, setting, setting.store(cell.device), watch, ranks if divided else None)
-    watch.of(step)
     if ranks:
+        watch.of(step)
         ranks.wait()
     row = timed_row(step, watch, cell, steps)
     if ranks:

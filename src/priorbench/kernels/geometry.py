@@ -7,7 +7,7 @@ from torch import Tensor
 
 from priorbench.kernels.order import EdgeOrder, apply
 
-MOST_FUNCTIONS = 256  # as in edges.c
+MOST_FUNCTIONS = 256  # as in c/geometry.c
 
 
 def geometry(

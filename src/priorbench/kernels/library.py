@@ -1,6 +1,6 @@
 """Compiling, finding and calling the kernels: once for each kind of machine, then from a cache.
 
-What is compiled is one C file without headers of PyTorch, in about two seconds, by the C compiler at hand.  Without a
+What is compiled are a few C files without headers of PyTorch, in about two seconds, by the C compiler at hand.  Without a
 compiler, or with PRIORBENCH_KERNELS=plain, everything is computed in plain PyTorch: the same mathematics, two to three
 times slower.
 """
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).with_name("edges.c")
+SOURCES = Path(__file__).with_name("c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 WIDE = ("-mprefer-vector-width=512",)  # compilers for x86-64 know it, and by default use half of AVX-512
 VARIABLE = "PRIORBENCH_KERNELS"
@@ -115,7 +115,9 @@ def _compiled(real: str) -> Path:
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None or shutil.which(compiler.split()[0]) is None:
         raise UnavailableError("no C compiler; install gcc, or name one in CC")
-    key = hashlib.sha256(SOURCE.read_bytes())
+    key = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        key.update(source.read_bytes() + b"\0")
     for part in (real, compiler, *FLAGS, *WIDE, _processor(), torch.__version__):
         key.update(part.encode() + b"\0")
     try:
@@ -123,7 +125,7 @@ def _compiled(real: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):
         folder = Path(tempfile.mkdtemp(prefix="priorbench-kernels-"))
-    path = folder / f"edges-{real}-{key.hexdigest()[:16]}.so"
+    path = folder / f"kernels-{real}-{key.hexdigest()[:16]}.so"
     if not path.exists():
         _compile(compiler.split(), real, path)
     return path
@@ -132,8 +134,8 @@ def _compiled(real: str) -> Path:
 def _compile(compiler: list[str], real: str, path: Path) -> None:
     """Compile to ``path``, which appears whole or not at all, however many processes try at once."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        built, made = Path(folder) / "edges.o", Path(folder) / "edges.so"
-        flags = [*FLAGS, f"-DREAL={real}", "-c", str(SOURCE), "-o", str(built)]
+        built, made = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
+        flags = [*FLAGS, f"-DREAL={real}", "-c", str(SOURCES / "kernels.c"), "-o", str(built)]
         if platform.machine() == "x86_64" and _run([*compiler, *WIDE, *flags]) is None:
             problem = None
         else:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from priorbench.kernels.library import call
 
-BLOCK = 256  # edges, as in edges.c
+BLOCK = 256  # edges, as in c/common.h
 
 
 class _Struct(ctypes.Structure):
