@@ -1,12 +1,14 @@
 """Reports without anything measured, and the processes of the bench run in this one."""
 
 import copy
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
 import pytest
+import torch
 
 from priorbench.bench.phases import PHASES
 
@@ -62,17 +64,57 @@ def report(rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         "machine": copy.deepcopy(MACHINE),
         "options": {},
         "suites": {"steps": everything if rows is None else rows, "startup": starts},
+        **{"bounds": [], "failures": []},
     }
 
 
+def scale_rows(growth: float = 0.05) -> list[dict[str, Any]]:
+    """Rows of the suite ``scale``; an atom costs ``growth`` more at every size, and one did not fit."""
+    rows = []
+    for backbone, kind in itertools.product(("egnn", "gns"), ("inference", "training")):
+        for i, atoms in enumerate((1536, 6144, 24576)):
+            cost, left_out = 2e4 * (1 + growth * i), (backbone, kind, atoms) == ("egnn", "training", 24576)
+            measured = {"ns_per_atom": cost * 1.1, "best_ns_per_atom": cost, "ratio": 1 + growth * i, "steps": 2}
+            more = {"edges_per_atom": 14.8, "edges_at_once": 14 * atoms, "peak_memory_gb": 1.0}
+            values = {**measured, **more, "matmul_units": cost / 3e6}
+            rows.append(
+                {
+                    **{"backbone": backbone, "kind": kind, "atoms": atoms, "structures": 24576 // atoms},
+                    **{"extrapolated_memory_gb": 31.4},
+                    **(dict.fromkeys(values) if left_out else values),
+                }
+            )
+    return rows
+
+
+def parallel_row(over_one: float, over_two: float) -> dict[str, Any]:
+    """A row of the suite ``parallel``."""
+    ways = {way: {"structures_per_s": 10.0} for way in ("one_thread", "two_threads", "two_processes")}
+    ratios = {"over_one_thread": over_one, "over_two_threads": over_two, "matmul_units": 3.0}
+    return {"backbone": "egnn", "atoms": 192, "batch_size": 16, **ways, **ratios}
+
+
+def packed_row(backbone: str, task: str, ratio: float) -> dict[str, Any]:
+    """A row of the suite ``packed``."""
+    ways = {way: {"structures_per_s": 10.0, "peak_memory_gb": 1.0} for way in ("in_a_row", "at_once")}
+    name = {"backbone": backbone, "task": task, "atoms": 192, "batch_size": 16}
+    return {**name, "runs": 2, **ways, "ratio": ratio, "matmul_units": 3.0}
+
+
 @pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Run what the suites isolate here, through JSON all the same."""
 
     def isolated(function: str, **arguments: Any) -> Any:
         module, name = function.split(":")
         return json.loads(json.dumps(getattr(import_module(module), name)(**json.loads(json.dumps(arguments)))))
 
-    for module in ("steps", "machine", "startup"):
+    def together(function: str, several: list[dict[str, Any]]) -> list[Any]:
+        return [isolated(function, **arguments) for arguments in several]
+
+    for module in ("steps", "machine", "startup", "parallel", "packed", "scale"):
         monkeypatch.setattr(f"priorbench.bench.{module}.isolated", isolated)
-    return isolated
+    for module in ("parallel", "packed"):
+        monkeypatch.setattr(f"priorbench.bench.{module}.together", together)
+    yield isolated
+    torch.set_num_threads(1)

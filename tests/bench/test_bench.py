@@ -122,6 +122,27 @@ def test_the_command_judges(
     assert err.startswith("priorbench bench: 1 of 18 cells" if status else "")
 
 
+def test_a_cell_that_fails_costs_no_other(
+    in_this_process: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def isolated(function: str, **arguments: Any) -> Any:
+        from priorbench.errors import PriorbenchError
+
+        if arguments.get("backbone") == "gns":
+            raise PriorbenchError("out of luck")
+        return in_this_process(function, **arguments)
+
+    monkeypatch.setattr(steps, "isolated", isolated)
+    arguments = [*SMALL, "--backbones", "gns", "forcenet", "--seconds", "0", "--no-textbook", "--output", str(tmp_path)]
+    assert main(["bench", "--suites", "steps", *arguments, "--name", "x"]) == 1
+    captured = capsys.readouterr()
+    assert "forcenet  masking     24  priorbench" in captured.out
+    assert captured.err.endswith("priorbench bench: 1 cell failed: gns masking 24 atoms: out of luck\n")
+    whole = json.loads((tmp_path / "x.json").read_text())
+    assert [row["backbone"] for row in whole["suites"]["steps"]] == ["forcenet"]
+    assert whole["failures"] == ["gns masking 24 atoms: out of luck"]
+
+
 @pytest.mark.slow
 def test_a_job_is_timed_to_its_first_step(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRIORBENCH_KERNELS", "plain")
@@ -135,7 +156,7 @@ def test_a_job_is_timed_to_its_first_step(capsys: pytest.CaptureFixture[str], mo
     [
         (["--backbones", "gsn"], "--backbones: unknown 'gsn'; known are egnn, gns, forcenet"),
         (["--tasks", "masking", "x"], "--tasks: unknown 'x'; known are masking, denoising, potential"),
-        (["--suites", "x"], "--suites: unknown 'x'; known are steps, startup"),
+        (["--suites", "x"], "--suites: unknown 'x'; known are steps, startup, parallel, packed, scale"),
         (["--atoms", "192", "100"], "--atoms: 100 atoms are no whole water molecules; give multiples of 3"),
         (["--batch-size", "0"], "--batch-size: 0 is less than 1"),
         (["--seconds", "nan"], "--seconds: nan is no length of time"),

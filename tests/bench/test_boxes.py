@@ -50,7 +50,7 @@ def test_the_seed_decides_everything() -> None:
     assert first.hash() == again.hash() != other.hash()
 
 
-@pytest.mark.parametrize("count", [1, 8, 64, 258])
+@pytest.mark.parametrize("count", [1, 8, 64, 258, 512, 8192, 32768])
 def test_lattice_sites_are_far_from_each_other(count: int) -> None:
     sites = lattice(count)
     assert sites.shape == (count, 3)

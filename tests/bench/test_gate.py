@@ -5,7 +5,7 @@ import pytest
 from priorbench.bench.gate import compare, judge, load_report, table
 from priorbench.errors import PriorbenchError
 from priorbench.io import write_json
-from tests.bench.conftest import report, row
+from tests.bench.conftest import packed_row, parallel_row, report, row, scale_rows
 
 FILE = Path("earlier.json")
 
@@ -29,9 +29,39 @@ def test_a_slower_cell_fails_in_one_line() -> None:
         judge(compare(report(), scaled(1.2, cells=2)), FILE, 0.15)
     assert str(caught.value) == (
         "2 of 18 cells take more than 15 % more matmul units than in earlier.json: "
-        "egnn-masking-192-16 +20.0 %, egnn-masking-774-16 +20.0 %"
+        "steps-egnn-masking-192-16 +20.0 %, steps-egnn-masking-774-16 +20.0 %"
     )
     assert judge(compare(report(), scaled(1.2)), FILE, 0.25)
+
+
+def test_the_best_step_is_judged_not_the_median() -> None:
+    now = report()
+    cell = now["suites"]["steps"][0]["priorbench"]
+    slower = {"ms": 2 * cell["ms"], "matmul_units": 2 * cell["matmul_units"]}
+    cell.update(slower)
+    assert judge(compare(report(), now), FILE, 0.15)
+    cell["best_ms"] *= 1.2
+    with pytest.raises(PriorbenchError, match=r"1 of 18 cells .* steps-egnn-masking-192-16 \+20\.0 %"):
+        judge(compare(report(), now), FILE, 0.15)
+
+
+def test_every_suite_with_units_is_judged() -> None:
+    earlier, now = report(), report()
+    for content, factor in ((earlier, 1.0), (now, 1.2)):
+        content["suites"] |= {
+            "parallel": [parallel_row(1.8, 1.0)],
+            "packed": [packed_row("gns", "masking", 1.1)],
+            "scale": scale_rows(),
+        }
+        for name in ("parallel", "packed", "scale"):
+            found = content["suites"][name][-1]
+            found["matmul_units"] *= factor
+    with pytest.raises(PriorbenchError) as caught:
+        judge(compare(earlier, now), FILE, 0.15)
+    text = str(caught.value)
+    assert text.startswith("3 of 31 cells")  # 18, and 12 sizes of which one was left out
+    for name in ("parallel-egnn-192-16", "packed-gns-masking-192-16", "scale-gns-training-24576"):
+        assert f"{name} +20.0 %" in text
 
 
 def test_only_priorbench_is_judged() -> None:
@@ -55,11 +85,11 @@ def test_missing_cells_are_named() -> None:
     now = report([row("gns", "masking", 192), row("gns", "masking", 774)])
     lines = judge(compare(earlier, now), FILE, 0.15)
     assert lines[:2] == [
-        "not in earlier.json: gns-masking-774-16",
-        "in earlier.json, but not measured now: egnn-masking-192-16",
+        "not in earlier.json: steps-gns-masking-774-16",
+        "in earlier.json, but not measured now: steps-egnn-masking-192-16",
     ]
     text = table(compare(earlier, now), FILE).aligned()
-    assert text.count("steps") == 3
+    assert text.count("\nsteps") == 3
     assert "+0.0 %" in text
 
 

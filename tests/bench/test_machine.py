@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ import torch
 from priorbench.bench import machine
 from priorbench.bench.machine import rates, slug
 from priorbench.bench.options import Options
-from priorbench.bench.process import isolated, peak_memory
+from priorbench.bench.process import available_memory, isolated, peak_memory, resident_memory, together
 from priorbench.errors import PriorbenchError
 from tests.bench.conftest import MACHINE
 
@@ -75,3 +77,31 @@ def test_the_memory_of_a_process_is_its_own() -> None:
     code = "import json; from priorbench.bench.process import peak_memory; print(json.dumps(peak_memory()))"
     found = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     assert 0.005 < found < 0.2 < peak_memory()
+
+
+def test_memory_now_is_within_what_there_is() -> None:
+    assert 0.01 < resident_memory() <= peak_memory() + 0.01
+    assert 0.1 < available_memory() < 1e5
+
+
+def test_processes_at_once_are_told_apart() -> None:
+    answers = together("tests.bench.test_machine:own_rank", [{"factor": 10}, {"factor": 20}])
+    assert [answer[0] for answer in answers] == [0, 20]
+    assert answers[0][1:] == answers[1][1:] == ["2", "127.0.0.1"]
+
+
+def test_where_one_fails_the_others_are_ended() -> None:
+    started = time.monotonic()
+    with pytest.raises(PriorbenchError, match=r"^rank 1 is out of luck$"):
+        together("tests.bench.test_machine:unlucky", [{"rank": 0}, {"rank": 1}])
+    assert time.monotonic() - started < 20
+
+
+def own_rank(factor: int) -> list:
+    return [factor * int(os.environ["RANK"]), os.environ["WORLD_SIZE"], os.environ["MASTER_ADDR"]]
+
+
+def unlucky(rank: int) -> None:
+    if rank == 1:
+        raise PriorbenchError("rank 1 is out of luck")
+    time.sleep(60)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from priorbench.analysis.style import GREY, RC, SHADE, colour, log_axis, new_figure, save, spread
+from priorbench.analysis.style import GREY, RC, colour, log_axis, new_figure, save, spread
 from priorbench.bench.bounds import FLAT
 from priorbench.bench.figure import MARKERS
 from priorbench.bench.options import FINETUNING
@@ -19,9 +19,10 @@ from priorbench.bench.scale_tables import KINDS
 from priorbench.bench.suite import Row
 
 PANEL, HEIGHT = 2.15, 2.0  # inches, of a panel
-LEFT, BETWEEN, RIGHT, TOP, BOTTOM = 0.62, 0.2, 0.72, 0.3, 0.72  # inches
+LEFT, BETWEEN, RIGHT, TOP, BOTTOM = 0.74, 0.62, 0.62, 0.3, 0.8  # inches
 TITLES = {"inference": "inference: energies and forces", "training": "training: a finetuning step"}
 NAME = 0.13  # inches between the names at the ends of lines
+BAND = 0.16  # opacity
 
 
 def draw(report: Report, stem: Path) -> None:
@@ -45,13 +46,10 @@ def scale_figure(report: Report) -> Figure:
         axes = figure.add_subplot(grid[0, column])
         _axes(axes, sorted({row["atoms"] for row in rows}), limits)
         axes.set_title(TITLES[kind], loc="left")
-        _lines(axes, [row for row in rows if row["kind"] == kind], column == len(kinds) - 1)
-        if column:
-            axes.tick_params(labelleft=False)
-        else:
-            axes.set_ylabel("cost of an atom / ns")
-    centre = (LEFT + width - RIGHT) / 2 / width
-    figure.text(centre, (BOTTOM - 0.38) / height, "atoms of a structure", ha="center")
+        _lines(axes, [row for row in rows if row["kind"] == kind])
+        axes.set_xlabel("atoms of a structure")
+        axes.set_ylabel("" if column else "cost of an atom / ns")
+        axes.tick_params(labelleft=column == 0)
     figure.text(0.08 / width, 0.07 / height, _caption(report, rows), color=GREY, fontsize=6.5, va="bottom")
     return figure
 
@@ -65,20 +63,20 @@ def _axes(axes: Axes, sizes: list[int], limits: tuple[float, float]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _lines(axes: Axes, rows: list[Row], named: bool) -> None:
-    """Cost against size on a band of the width that counts as flat; the names at the ends where ``named``."""
+def _lines(axes: Axes, rows: list[Row]) -> None:
+    """Cost against size, named at the end, on a band as high as what counts as flat."""
     tint = colour("pretrained", FINETUNING)
     ends: dict[str, tuple[float, float]] = {}
     for backbone, marker in zip(dict.fromkeys(row["backbone"] for row in rows), cycle(MARKERS), strict=False):
         own = [row for row in rows if row["backbone"] == backbone]
         atoms, costs = [row["atoms"] for row in own], [row["best_ns_per_atom"] for row in own]
-        axes.axhspan(costs[0] / FLAT, costs[0] * FLAT, color=SHADE, lw=0, zorder=0)
+        axes.fill_between(axes.get_xlim(), costs[0], costs[0] * FLAT, color=tint, alpha=BAND, lw=0, zorder=0)
         axes.plot(atoms, costs, marker=marker, ms=4, color=tint, lw=1.0, zorder=3)
         ends[backbone] = atoms[-1], math.log10(costs[-1])
     low, high = axes.get_ylim()
     heights = spread([height for _, height in ends.values()], NAME / HEIGHT * math.log10(high / low))
     where: dict[str, Any] = {"textcoords": "offset points", "va": "center", "annotation_clip": False}
-    for (backbone, (atoms_at_end, _)), height in zip(ends.items() if named else (), heights, strict=False):
+    for (backbone, (atoms_at_end, _)), height in zip(ends.items(), heights, strict=True):
         axes.annotate(backbone, (atoms_at_end, 10**height), (6, 0), fontsize=7, **where)
 
 
@@ -87,4 +85,7 @@ def _caption(report: Report, rows: list[Row]) -> str:
     threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
     where = machine["gpu"] or f"{machine['cpu']}, {threads}"
     total = max(row["atoms"] * row["structures"] for row in rows)
-    return f"{where}; {total:,} atoms a step at every size.\nGrey: within {100 * (FLAT - 1):.0f} % of the smallest."
+    text = f"{where}; {total:,} atoms a step at every size.\nBands: up to {100 * (FLAT - 1):.0f} % above the smallest."
+    if any(row["best_ns_per_atom"] is None for row in report["suites"]["scale"]):
+        text += "  Lines end where a step needs more memory than there is."
+    return text
