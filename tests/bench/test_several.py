@@ -10,6 +10,7 @@ from priorbench.bench.cells import Setting, own
 from priorbench.bench.options import Cell, Options
 from priorbench.bench.process import together
 from priorbench.bench.suite import Log
+from priorbench.errors import PriorbenchError
 from tests.bench.conftest import MACHINE
 
 OPTIONS: dict[str, Any] = {"atoms": (24,), "batch_size": 2, "threads": 2, "seconds": 0.0}
@@ -115,3 +116,21 @@ def test_a_size_that_would_not_fit_is_left_out(tmp_path, monkeypatch: pytest.Mon
 def test_memory_grows_with_what_is_computed_at_once(whole: bool, needed: float) -> None:
     cell = Cell("gns", "potential", 600, 4, 1, "cpu", 0.0, "")
     assert scale.extrapolated(result(3000, 1.5, whole=whole), cell) == pytest.approx(needed)
+
+
+def test_a_size_that_fails_costs_no_other(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def isolated(function: str, **arguments: Any) -> Any:
+        if function.endswith(":prepare"):
+            return {"gns": {str(n): "" for n in arguments["atoms"]}}
+        if function.endswith(":inference") and arguments["atoms"] > 300:
+            raise PriorbenchError("its process was ended by signal 9")
+        return result(10 * arguments["atoms"], 1.0)
+
+    log = Log()
+    monkeypatch.setattr(scale, "isolated", isolated)
+    rows = scale.measure(Options(("gns",), atoms=(300, 3000, 30000)), MACHINE, tmp_path, log)
+    assert [(row["kind"], row["atoms"]) for row in rows] == [
+        ("inference", 300),
+        *(("training", atoms) for atoms in (300, 3000, 30000)),
+    ]
+    assert log.failures == ["scale gns potential 3000 atoms inference: its process was ended by signal 9"]

@@ -115,6 +115,13 @@ def test_a_structure_without_edges(spec, tmp_path):
     torch.testing.assert_close(ours[2], theirs[2])
 
 
+def test_edges_may_be_given_in_any_integer_type():
+    senders, receivers = torch.tensor([1, 0]), torch.tensor([0, 1])
+    narrow = EdgeOrder.of(senders.int(), receivers.to(torch.int16), 2)
+    for tensor in (narrow.senders, narrow.receivers, narrow.offsets):
+        assert tensor.dtype == torch.int64
+
+
 def test_geometry_is_differentiable_twice(double):
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(6, 3, generator=generator) * 2

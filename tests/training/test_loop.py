@@ -9,6 +9,7 @@ import torch
 
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
+from priorbench.neighbours import neighbour_list
 from priorbench.tasks.base import loss
 from priorbench.tasks.masking import Masking, MaskingOptions
 from priorbench.tasks.potential import Potential, PotentialOptions
@@ -103,3 +104,16 @@ def test_potential_loss_by_hand(tmp_path):
     assert float(loss(task, terms, task.counts(example))) == pytest.approx(2 * 1.0 + 10 * 0.1, rel=1e-4)
     squared = float(terms["energy_squared"]) / task.counts(example)["energy_squared"]
     assert math.sqrt(squared) == pytest.approx(math.sqrt((0.5**2 + 1.5**2) / 2) / 24, rel=1e-4)
+
+
+def test_a_batch_has_the_edges_of_its_structures_in_wide_integers(tmp_path):
+    frames = make_frames(4)
+    store = make_store(frames, tmp_path)
+    graph = store.batch(torch.tensor([2, 0])).graph
+    assert graph.senders.dtype == graph.receivers.dtype == torch.int64
+    positions = [frames.positions[frames.atoms_of(s)] for s in (2, 0)]
+    lists = [neighbour_list(p, frames.cells[s], frames.pbc[s], store.cutoff) for p, s in zip(positions, (2, 0))]
+    assert graph.senders.tolist() == [*lists[0][0], *(lists[1][0] + len(positions[0]))]
+    assert graph.receivers.tolist() == [*lists[0][1], *(lists[1][1] + len(positions[0]))]
+    shifts = np.concatenate([found[2] @ frames.cells[s] for found, s in zip(lists, (2, 0))])
+    np.testing.assert_allclose(graph.shifts.numpy(), shifts, atol=1e-5)

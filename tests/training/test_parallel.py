@@ -33,15 +33,14 @@ def trained(folder: str, batches: list[list[int]]) -> dict:
     """Losses, gradient norms, weights and shares of every network and task after a step on each of the ``batches``."""
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
-    ranks = ranks_from_environment()
+    joined = ranks_from_environment()
     results = {}
     for spec in divisible():
-        place = Path(folder) / str(ranks.rank if ranks else "alone")
+        place = Path(folder) / str(joined.rank if joined else "alone")
         place.mkdir(exist_ok=True)
         store = make_store(make_frames(5), place, spec["cutoff"])
         for name in TASKS:
-            if ranks:
-                ranks.trained = None
+            ranks = joined and Ranks(joined.rank, joined.world)
             model, task, draws = build(spec, 0).train(), make_task({"name": name}), torch.Generator().manual_seed(7)
             optimiser, losses = Adam(model.parameters(), TRAINING), []
             for batch in batches:
@@ -52,8 +51,8 @@ def trained(folder: str, batches: list[list[int]]) -> dict:
             results[f"{sorted(spec.items())} {name}"] = {
                 **{"losses": losses, "weights": weights, "checksum": checksum(snapshot(model)), "without": without}
             }
-    if ranks:
-        ranks.leave()
+    if joined:
+        joined.leave()
     return results
 
 

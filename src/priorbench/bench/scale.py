@@ -14,6 +14,7 @@ from priorbench.bench.options import FINETUNING, Cell, Options
 from priorbench.bench.process import isolated
 from priorbench.bench.scale_tables import KINDS, tables
 from priorbench.bench.suite import Drawing, Log, Row, Suite
+from priorbench.errors import PriorbenchError
 
 SIZES = (1536, 6144, 24576, 98304)
 SHARE = 0.85  # of the memory that is free, which a step may take
@@ -49,8 +50,11 @@ def _series(kind: str, cells: list[Cell], machine: Row, log: Log) -> list[Row]:
         needed = extrapolated(last, cell)
         found = None
         if needed <= SHARE * last["available_memory_gb"]:
-            with log.attempt(f"scale {cell} {kind}"):
+            try:
                 found = last = _run(kind, cell)
+            except PriorbenchError as error:
+                log.fail(f"scale {cell} {kind}", error)
+                break
         smallest = rows[0]["best_ns_per_atom"] if rows else (found or {}).get("best_ns_per_atom")
         rows.append({**_identity(kind, cell, needed), **_figures(found, smallest, machine)})
         text = f"{number(found['best_ns_per_atom'] / 1000)} µs an atom" if found else f"left out, needs {needed:.0f} GB"

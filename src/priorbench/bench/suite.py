@@ -24,14 +24,18 @@ class Log:
         """One line of progress."""
         print(line, file=sys.stderr, flush=True)
 
+    def fail(self, cell: str, error: PriorbenchError) -> None:
+        """Say and note that the ``cell`` could not be measured."""
+        self.failures.append(f"{cell}: {error}")
+        self.say(f"failed: {self.failures[-1]}")
+
     @contextmanager
     def attempt(self, cell: str) -> Iterator[None]:
         """What goes wrong inside costs the ``cell`` alone: it is said and noted, and the others are measured."""
         try:
             yield
         except PriorbenchError as error:
-            self.failures.append(f"{cell}: {error}")
-            self.say(f"failed: {self.failures[-1]}")
+            self.fail(cell, error)
 
 
 class Drawing(NamedTuple):

@@ -32,6 +32,8 @@ class EdgeOrder:
     @classmethod
     def of(cls, senders: Tensor, receivers: Tensor, atoms: int) -> "EdgeOrder":
         """Of ``senders`` and ascending ``receivers`` (E,) among ``atoms``."""
+        # The kernels read 64-bit integers whatever is given.
+        senders, receivers = senders.to(torch.int64), receivers.to(torch.int64)
         counts = torch.bincount(receivers, minlength=atoms)
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return cls(atoms, senders.contiguous(), receivers.contiguous(), offsets)

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from priorbench.backbones.base import Prediction
 from priorbench.config import Strict
+from priorbench.graph import sum_over_atoms
 from priorbench.tasks.base import Counts, Example, Terms
 from priorbench.training.store import Batch, Store
 
@@ -40,7 +41,7 @@ class Potential:
         """L1 sums of the loss, and the squares that the validation RMSEs are made of (energy per atom)."""
         assert example.energies is not None
         energy, force = prediction.energies - example.energies, prediction.vectors - example.vectors
-        atoms = torch.bincount(example.graph.structure, minlength=example.graph.structures)
+        atoms = sum_over_atoms(torch.ones_like(force[:, :1]), example.graph).squeeze(1)
         per_atom = energy.detach() / atoms
         return {
             "energy": energy.abs().sum(),

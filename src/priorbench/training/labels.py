@@ -30,7 +30,9 @@ class Labels:
         leaves the split between elements open, which changes no energy difference between water structures.
         """
         counts, energies = compositions(frames, structures), frames.energies[structures]
-        reference, *_ = np.linalg.lstsq(counts, energies, rcond=None)
+        used = counts.any(axis=0)  # the least norm gives the others zero, and 119 columns would take a second
+        reference = np.zeros(ROWS)
+        reference[used] = np.linalg.lstsq(counts[:, used], energies, rcond=None)[0]
         atoms = items_of(frames.offsets, structures)
         scale = float(np.sqrt(np.mean(frames.forces[atoms] ** 2)))
         if not scale > 0:
@@ -54,5 +56,7 @@ class Labels:
 
 def compositions(frames: Frames, structures: NDArray[np.int64]) -> NDArray[np.float64]:
     """Atoms of each element in each structure, (S, 119)."""
-    rows = [np.bincount(frames.atomic_numbers[frames.atoms_of(int(s))], minlength=ROWS) for s in structures]
-    return np.stack(rows).astype(float)
+    sizes = frames.sizes[structures]
+    owner = np.repeat(np.arange(len(structures)), sizes)
+    cells = owner * ROWS + frames.atomic_numbers[items_of(frames.offsets, structures)]
+    return np.bincount(cells, minlength=len(structures) * ROWS).reshape(-1, ROWS).astype(float)

@@ -5,7 +5,6 @@ structures; gradients are added up over all processes before each of them takes 
 one process, but for the rounding of sums.
 """
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -19,7 +18,7 @@ ADVICE = f"start with torchrun, or set {', '.join(VARIABLES)}"
 
 
 class Ranks:
-    """This process among the ``world`` processes that train one network; all must be of one process group."""
+    """This process among the ``world`` processes of a group that train a network; for each training a new one."""
 
     def __init__(self, rank: int, world: int) -> None:
         self.rank, self.world = rank, world
@@ -94,11 +93,7 @@ def _read(environment: Mapping[str, str]) -> tuple[int, int] | None:
         return None
     if missing := [name for name in VARIABLES if name not in environment]:
         raise PriorbenchError(f"WORLD_SIZE is set, but not {', '.join(missing)}; {ADVICE}")
-    rank, world = (_count(environment[name]) for name in VARIABLES[:2])
-    if not 0 <= rank < world < math.inf:
-        raise PriorbenchError(f"RANK {environment['RANK']} of WORLD_SIZE {environment['WORLD_SIZE']}; {ADVICE}")
+    rank, world = (environment[name] for name in VARIABLES[:2])
+    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+        raise PriorbenchError(f"RANK {rank} of WORLD_SIZE {world}; {ADVICE}")
     return int(rank), int(world)
-
-
-def _count(text: str) -> float:
-    return int(text) if text.isdecimal() else math.nan

@@ -5,7 +5,7 @@ through it.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorbench.errors import PriorbenchError
-from priorbench.frames import Frames, items_of
+from priorbench.frames import Frames
 from priorbench.graph import Graph, shift_vectors
 from priorbench.neighbours import Neighbours
 from priorbench.training.labels import Labels
@@ -33,7 +33,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Store:
-    """Flat tensors of S structures, A atoms, E edges, B bonds; edges are kept narrow and widened in a batch."""
+    """Flat tensors of S structures, A atoms, E edges, B bonds; an edge takes three to eight bytes, more in a batch."""
 
     positions: Tensor  # (A, 3) Å
     forces: Tensor  # (A, 3) scaled
@@ -45,9 +45,10 @@ class Store:
     cells: Tensor  # (S, 3, 3) Å
     pbc: Tensor  # (S, 3)
     atom_offsets: Tensor  # (S + 1,)
-    senders: Tensor  # (E,) int32, within the structure
-    receivers: Tensor  # (E,) int32
-    shifts: Tensor  # (E, 3) int8, whole cells
+    senders: Tensor  # (E,) int16 or int32, within the structure; sorted by receiver
+    neighbours: Tensor  # (A,) int32, edges that an atom receives
+    shift_codes: Tensor  # (E,) uint8 or int32, row of the table
+    shift_table: Tensor  # (K, 3) whole cells
     edge_offsets: Tensor  # (S + 1,)
     cutoff: float
 
@@ -63,29 +64,35 @@ class Store:
         """Copy the ``structures`` to ``device`` in float32, labels scaled in float64 before."""
         if len(structures) == 0:
             raise PriorbenchError("a split has no structures; give it more groups or a larger fraction")
-        atoms = items_of(frames.offsets, structures)
-        edges = items_of(neighbours.edge_offsets, structures)
+        runs = _runs(structures)
         energies = (frames.energies[structures] - labels.reference_energies(frames, structures)) / labels.scale
 
         def tensor(array: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
             return torch.as_tensor(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
 
-        within = atoms - np.repeat(frames.offsets[structures], frames.sizes[structures])
+        def of_atoms(array: NDArray[Any]) -> NDArray[Any]:
+            return _taken(array, frames.offsets, runs)
+
+        def of_edges(array: NDArray[Any]) -> NDArray[Any]:
+            return _taken(array, neighbours.edge_offsets, runs)
+
         real, whole = torch.get_default_dtype(), torch.int64
+        code = torch.uint8 if neighbours.shift_codes.dtype == np.uint8 else torch.int32
         return cls(
-            positions=tensor(frames.positions[atoms], real),
-            forces=tensor(frames.forces[atoms] / labels.scale, real),
+            positions=tensor(of_atoms(frames.positions), real),
+            forces=tensor(of_atoms(frames.forces) / labels.scale, real),
             energies=tensor(energies, real),
-            atomic_numbers=tensor(frames.atomic_numbers[atoms], whole),
-            molecules=tensor(frames.molecules[atoms], whole),
-            bonds=tensor(frames.bonds[items_of(frames.bond_offsets, structures)], whole),
+            atomic_numbers=tensor(of_atoms(frames.atomic_numbers), whole),
+            molecules=tensor(of_atoms(frames.molecules), whole),
+            bonds=tensor(_taken(frames.bonds, frames.bond_offsets, runs), whole),
             bond_offsets=tensor(_offsets(np.diff(frames.bond_offsets)[structures]), whole),
             cells=tensor(frames.cells[structures], real),
             pbc=tensor(frames.pbc[structures], torch.bool),
             atom_offsets=tensor(_offsets(np.diff(frames.offsets)[structures]), whole),
-            senders=tensor(neighbours.senders[edges], torch.int32),
-            receivers=tensor(np.repeat(within, neighbours.counts[atoms]), torch.int32),
-            shifts=tensor(neighbours.shift_table[neighbours.shift_codes[edges]], torch.int8),
+            senders=torch.from_numpy(of_edges(neighbours.senders)).to(device),
+            neighbours=tensor(of_atoms(neighbours.counts), torch.int32),
+            shift_codes=tensor(of_edges(neighbours.shift_codes), code),
+            shift_table=tensor(np.array(neighbours.shift_table), torch.int8),
             edge_offsets=tensor(_offsets(np.diff(neighbours.edge_offsets)[structures]), whole),
             cutoff=neighbours.cutoff,
         )
@@ -108,8 +115,8 @@ class Store:
             atomic_numbers=self.atomic_numbers[atoms],
             positions=self.positions.index_select(0, atoms),
             senders=self.senders.index_select(0, edges) + start,
-            receivers=self.receivers.index_select(0, edges) + start,
-            shifts=shift_vectors(self.shifts.index_select(0, edges), cells, edge_owner),
+            receivers=torch.repeat_interleave(self.neighbours.index_select(0, atoms).long()),
+            shifts=shift_vectors(self.shift_table[self.shift_codes.index_select(0, edges).long()], cells, edge_owner),
             structure=owner,
             cells=cells,
             pbc=self.pbc[structures],
@@ -134,6 +141,18 @@ def _gather(offsets: Tensor, structures: Tensor) -> tuple[Tensor, Tensor, Tensor
     first = counts.cumsum(0) - counts
     items = torch.arange(len(owner), device=offsets.device) - first[owner] + starts[owner]
     return items, owner, first
+
+
+def _runs(structures: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Neighbouring structures as (first, behind the last), so that a trajectory is one copy."""
+    breaks = np.flatnonzero(np.diff(structures) != 1) + 1
+    firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks, [len(structures)]]) - 1
+    return [(int(structures[a]), int(structures[b]) + 1) for a, b in zip(firsts, lasts, strict=True)]
+
+
+def _taken(array: NDArray[Any], offsets: NDArray[np.int64], runs: list[tuple[int, int]]) -> NDArray[Any]:
+    """Items of the structures in the ``runs``, one after the other; ``offsets`` (S + 1,) into the array."""
+    return np.concatenate([array[offsets[first] : offsets[last]] for first, last in runs])
 
 
 def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
