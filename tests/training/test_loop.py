@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from priorbench.backbones.base import Prediction
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
 from priorbench.neighbours import neighbour_list
@@ -95,7 +96,6 @@ def test_a_masking_step_costs_less_than_a_finetuning_step_and_probing_leaves_no_
 
 
 def test_potential_loss_by_hand(tmp_path):
-    from priorbench.backbones.base import Prediction
 
     task = Potential(PotentialOptions(energy_weight=2.0, force_weight=10.0))
     example = task.corrupt(make_store(make_frames(2), tmp_path).batch(torch.arange(2)), torch.Generator())
@@ -112,8 +112,35 @@ def test_a_batch_has_the_edges_of_its_structures_in_wide_integers(tmp_path):
     graph = store.batch(torch.tensor([2, 0])).graph
     assert graph.senders.dtype == graph.receivers.dtype == torch.int64
     positions = [frames.positions[frames.atoms_of(s)] for s in (2, 0)]
-    lists = [neighbour_list(p, frames.cells[s], frames.pbc[s], store.cutoff) for p, s in zip(positions, (2, 0))]
+    lists = [
+        neighbour_list(p, frames.cells[s], frames.pbc[s], store.cutoff) for p, s in zip(positions, (2, 0), strict=True)
+    ]
     assert graph.senders.tolist() == [*lists[0][0], *(lists[1][0] + len(positions[0]))]
     assert graph.receivers.tolist() == [*lists[0][1], *(lists[1][1] + len(positions[0]))]
-    shifts = np.concatenate([found[2] @ frames.cells[s] for found, s in zip(lists, (2, 0))])
+    shifts = np.concatenate([found[2] @ frames.cells[s] for found, s in zip(lists, (2, 0), strict=True)])
     np.testing.assert_allclose(graph.shifts.numpy(), shifts, atol=1e-5)
+
+
+@every_network
+@pytest.mark.parametrize("task", [Potential(PotentialOptions()), Masking(MaskingOptions())], ids=["potential", "mask"])
+def test_flops_of_whole_batches_are_those_that_small_graphs_foretell(spec, task, tmp_path, monkeypatch):
+    store, model = make_store(make_frames(5, side=3), tmp_path, spec["cutoff"]), network(spec)
+    foretold = flops_per_structure(model, task, store, 2)
+    monkeypatch.setattr("priorbench.training.flops._costs", lambda *_: None)
+    assert flops_per_structure(model, task, store, 2) == pytest.approx(foretold, rel=1e-9)
+
+
+def test_flops_that_grow_otherwise_are_counted_on_whole_batches(tmp_path):
+    class Quadratic(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, graph):
+            r = graph.positions
+            every = (r @ r.T).sum()  # the square of the number of atoms
+            return Prediction(every * self.weight * torch.ones(graph.structures), r * self.weight)
+
+    store = make_store(make_frames(3), tmp_path)
+    counted = flops_per_structure(Quadratic(), Potential(PotentialOptions()), store, 3)
+    assert counted == pytest.approx(2 * 72 * 72 * 3 / 3)

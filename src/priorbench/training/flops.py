@@ -5,21 +5,25 @@ PyTorch (elementwise work is not in it); the unit of compute in which strategies
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from priorbench.backbones.base import Backbone
 from priorbench.kernels.library import plain
-from priorbench.tasks.base import Counts, Example, Task, loss
+from priorbench.tasks.base import Example, Task, loss
 from priorbench.training.store import Store
 
-PROBES = 4
+PROBES = 4  # batches
+SMALL = 32  # atoms
+EXACT = 1e-9
 
 
 class FlopCounter(TorchDispatchMode):
@@ -50,33 +54,57 @@ class FlopCounter(TorchDispatchMode):
 
 
 def flops_per_structure(model: Backbone, task: Task, store: Store, batch_size: int) -> float:
-    """Mean FLOPs per structure of a training step over a few batches; the model is left alone."""
-    generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(store), generator=generator)
-    visited, total = 0, 0
-    for structures in order.split(batch_size)[:PROBES]:
-        example = task.corrupt(store.batch(structures.to(store.positions.device)), generator)
-        counts = task.counts(example)
-        try:
-            # Tensors with shapes but no content: nothing is computed.
-            total += _flops(copy.deepcopy(model).to("meta"), task, _without_content(example), counts)
-        except NotImplementedError:  # an operation of a plug-in that cannot say its result's shape
-            total += _flops(copy.deepcopy(model), task, example, counts)
-        visited += len(structures)
-    return total / visited
+    """Mean FLOPs per structure of a training step over a few batches; the model is left alone.
+
+    Products grow with the numbers of atoms, edges and structures, so three small graphs tell what each costs and a
+    whole structure whether that is all; where it is not, whole batches are counted.
+    """
+    probe, generator = copy.deepcopy(model).train(), torch.Generator().manual_seed(0)
+    order = torch.randperm(len(store), generator=generator).to(store.positions.device)
+    examples = [task.corrupt(store.batch(s), generator) for s in order.split(batch_size)[:PROBES]]
+    whole = task.corrupt(store.batch(order[:1]), generator)
+    costs = _costs(probe, task, whole)
+    linear = costs is not None and math.isclose(_sizes(whole) @ costs, _flops(probe, task, whole), rel_tol=EXACT)
+    totals = [_sizes(e) @ costs if costs is not None and linear else _flops(probe, task, e) for e in examples]
+    return float(sum(totals)) / sum(example.graph.structures for example in examples)
 
 
-def _flops(model: Backbone, task: Task, example: Example, counts: Counts) -> int:
+def _costs(model: Backbone, task: Task, example: Example) -> NDArray[np.float64] | None:
+    """FLOPs of an atom, an edge and a structure, (3,); None where the example is too small to tell them apart."""
+    half, atoms = min(example.graph.atoms, SMALL) // 2, min(example.graph.atoms, SMALL)
+    parts = [_first_atoms(example, atoms, every=1), _first_atoms(example, atoms, every=2)]
+    parts.append(_first_atoms(example, half, every=1))
+    sizes = np.stack([_sizes(part) for part in parts])
+    if half == 0 or np.linalg.matrix_rank(sizes) < 3:
+        return None
+    return np.linalg.solve(sizes, np.array([_flops(model, task, part) for part in parts], float))
+
+
+def _sizes(example: Example) -> NDArray[np.float64]:
+    graph = example.graph
+    return np.array([graph.atoms, len(graph.senders), graph.structures], float)
+
+
+def _first_atoms(example: Example, atoms: int, every: int) -> Example:
+    """The first atoms of a single structure with ``every`` so manieth edge between them."""
+    graph, selected = example.graph, example.selected
+    edges = ((graph.senders < atoms) & (graph.receivers < atoms)).nonzero().squeeze(1)[::every]
+    smaller = replace(
+        graph,
+        atomic_numbers=graph.atomic_numbers[:atoms],
+        positions=graph.positions[:atoms],
+        senders=graph.senders[edges],
+        receivers=graph.receivers[edges],
+        shifts=graph.shifts[edges],
+        structure=graph.structure[:atoms],
+        lost=None if graph.lost is None else graph.lost[:atoms],
+    )
+    chosen = None if selected is None else selected[selected < atoms]
+    return replace(example, graph=smaller, vectors=example.vectors[:atoms], selected=chosen)
+
+
+def _flops(model: Backbone, task: Task, example: Example) -> int:
     # What is computed outside of PyTorch cannot be seen, and what a strategy costs must not depend on the machine.
     with plain(), FlopCounter() as counter:
-        loss(task, task.terms(model.train()(example.graph), example), counts).backward()
+        loss(task, task.terms(model(example.graph), example), task.counts(example)).backward()
     return int(counter.total)
-
-
-def _without_content(value: Any) -> Any:
-    """The tensors in a dataclass, at any depth, on the device ``meta``."""
-    if isinstance(value, Tensor):
-        return value.to("meta")
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: _without_content(getattr(value, f.name)) for f in fields(value)})
-    return value
