@@ -57,21 +57,22 @@ def flops_per_structure(model: Backbone, task: Task, store: Store, batch_size: i
     """Mean FLOPs per structure of a training step over a few batches; the model is left alone.
 
     Products grow with the numbers of atoms, edges and structures, so three small graphs tell what each costs and a
-    whole structure whether that is all; where it is not, whole batches are counted.
+    batch of two structures whether that is all; where it is not, whole batches are counted.
     """
     probe, generator = copy.deepcopy(model).train(), torch.Generator().manual_seed(0)
     order = torch.randperm(len(store), generator=generator).to(store.positions.device)
     examples = [task.corrupt(store.batch(s), generator) for s in order.split(batch_size)[:PROBES]]
-    whole = task.corrupt(store.batch(order[:1]), generator)
-    costs = _costs(probe, task, whole)
-    linear = costs is not None and math.isclose(_sizes(whole) @ costs, _flops(probe, task, whole), rel_tol=EXACT)
+    two = task.corrupt(store.batch(order[:2]), generator)
+    costs = _costs(probe, task, two)
+    linear = costs is not None and math.isclose(_sizes(two) @ costs, _flops(probe, task, two), rel_tol=EXACT)
     totals = [_sizes(e) @ costs if costs is not None and linear else _flops(probe, task, e) for e in examples]
     return float(sum(totals)) / sum(example.graph.structures for example in examples)
 
 
 def _costs(model: Backbone, task: Task, example: Example) -> NDArray[np.float64] | None:
     """FLOPs of an atom, an edge and a structure, (3,); None where the example is too small to tell them apart."""
-    half, atoms = min(example.graph.atoms, SMALL) // 2, min(example.graph.atoms, SMALL)
+    atoms = min(int((example.graph.structure == 0).sum()), SMALL)
+    half = atoms // 2
     parts = [_first_atoms(example, atoms, every=1), _first_atoms(example, atoms, every=2)]
     parts.append(_first_atoms(example, half, every=1))
     sizes = np.stack([_sizes(part) for part in parts])
@@ -86,7 +87,7 @@ def _sizes(example: Example) -> NDArray[np.float64]:
 
 
 def _first_atoms(example: Example, atoms: int, every: int) -> Example:
-    """The first atoms of a single structure with ``every`` so manieth edge between them."""
+    """The first atoms, with ``every`` so manieth edge between them; structures that lose all atoms stay, empty."""
     graph, selected = example.graph, example.selected
     edges = ((graph.senders < atoms) & (graph.receivers < atoms)).nonzero().squeeze(1)[::every]
     smaller = replace(
