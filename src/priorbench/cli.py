@@ -252,7 +252,7 @@ def _bench_command(command: AddCommand) -> None:
     sub.add_argument("--suites", nargs="+", help="steps, startup, parallel, packed, scale (default: all)")
     sub.add_argument("--backbones", nargs="+", help="registered backbones, at their default options (default: all)")
     sub.add_argument("--tasks", nargs="+", help="registered tasks (default: all)")
-    sub.add_argument("--atoms", nargs="+", type=int, help="atoms of a structure (default: steps 192 774, others by suite)")
+    sub.add_argument("--atoms", nargs="+", type=int, help="atoms of a structure (default: 192 774 for steps)")
     sub.add_argument("--batch-size", type=int, help="structures of a step (default: 16)")
     sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     sub.add_argument("--device", choices=("cpu", "cuda"), help="where the networks run (default: cpu)")

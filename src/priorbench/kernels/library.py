@@ -1,8 +1,8 @@
 """Compiling, finding and calling the kernels: once for each kind of machine, then from a cache.
 
-What is compiled are a few C files without headers of PyTorch, in about two seconds, by the C compiler at hand.  Without a
-compiler, or with PRIORBENCH_KERNELS=plain, everything is computed in plain PyTorch: the same mathematics, two to three
-times slower.
+What is compiled are a few C files without headers of PyTorch, in about two seconds, by the C compiler at hand.
+Without a compiler, or with PRIORBENCH_KERNELS=plain, everything is computed in plain PyTorch: the same mathematics,
+two to three times slower.
 """
 
 import ctypes

@@ -50,9 +50,8 @@ void gns_forward(const Order *o, integer F, integer K, int threads, real *work, 
                 EACH(k, F) {
                     const real m = gain[k] * row[k] + shift[k];
                     sum[k] += weight * m;
-                    row[k] = old[k] + m;
+                    out[k] = old[k] + m;
                 }
-                keep(out, row, F);
             }
         }
         END
@@ -122,9 +121,10 @@ void gns_backward(const Order *o, integer F, integer K, int threads, real *work,
             }
             add_outer(n, F, K, a, e + start * K, g1);
             if (!g_e) continue;
-            const real *old = encoder ? 0 : g_new;
-            if (old) memcpy(g_e + start * K, old + start * K, n * K * sizeof(real));
-            times(n, F, K, a, w1, w1_stride, old ? 1 : 0, g_e + start * K);
+            const real *old = encoder || !g_new ? 0 : g_new + start * K;
+            real *out = g_e + start * K;
+            times(n, F, K, a, w1, w1_stride, 0, old ? b : out);
+            if (old) EACH(k, n * K) out[k] = old[k] + b[k];
         }
 #pragma omp barrier
         if (g_table) reduce_rows(work + 2 * BLOCK * F + count, stride, o->atoms, F, g_table + F, 2 * F);
