@@ -11,6 +11,7 @@ from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import evaluate
 from priorbench.frames import Frames
 from priorbench.io import read_json
+from priorbench.kernels.library import in_use, plain
 from priorbench.training.model import load_model
 from priorbench.training.run import run, run_all
 from tests.conftest import make_frames
@@ -53,6 +54,14 @@ def spec_of(spec):
 
 
 _spec = spec
+
+
+def test_the_record_says_what_computed_the_edge_layers(inputs, tmp_path):
+    with plain():
+        run(spec(), inputs, 1, tmp_path / "plain")
+    run(spec(), inputs, 1, tmp_path / "run")
+    assert record(tmp_path / "plain")["edge_layers"] == "plain"
+    assert record(tmp_path / "run")["edge_layers"] == in_use("cpu")
 
 
 def test_strategies_of_one_seed_start_from_the_same_weights(inputs, pretrained, tmp_path):

@@ -10,6 +10,7 @@ from priorbench import __version__
 from priorbench.backbones.base import Backbone
 from priorbench.config import Training
 from priorbench.io import sha256_json
+from priorbench.kernels.library import in_use
 from priorbench.provenance import commit
 from priorbench.runs import Spec
 from priorbench.tasks.base import Task
@@ -59,6 +60,7 @@ def provenance(spec: Spec, data: Data) -> dict[str, Any]:
     device = torch.cuda.get_device_name() if spec["device"] == "cuda" else "cpu"
     return {
         "device": device,
+        "edge_layers": in_use(spec["device"]),  # compiled or plain: the same numbers but for rounding
         "config_hash": sha256_json(spec),
         "data_hash": data.data_hash,
         "split_hash": data.split_hash,
