@@ -15,7 +15,7 @@ from priorbench.backbones.base import BackboneOptions, Prediction, Symmetry, Vec
 from priorbench.backbones.elements import atomic_radii, element_properties
 from priorbench.backbones.layers import EdgeLinear
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
-from priorbench.kernels.forcenet import filter_sum
+from priorbench.kernels.forcenet import filter_sum, sine_linear
 from priorbench.kernels.library import usable
 
 HARMONICS = 9
@@ -121,7 +121,10 @@ class ForceNet(VectorBackbone):
         r_s, r_t = radii[graph.senders], radii[graph.receivers]
         lengths = torch.cat([distances, distances - r_s, distances - r_t, distances - r_s - r_t], dim=1)
         scaled = (lengths / self.options.cutoff).clamp(min=1e-3)
-        radial = self.distances(self.sines(scaled))
+        if usable(scaled) and not scaled.requires_grad:
+            radial = sine_linear(scaled, self.sines.powers, self.distances.weight, self.distances.bias)
+        else:
+            radial = self.distances(self.sines(scaled))
         features: Tensor = radial.unsqueeze(2) * spherical_harmonics(directions).unsqueeze(1)
         return features.flatten(1)
 

@@ -64,3 +64,36 @@ class _FilterSum(torch.autograd.Function):
         order.call("forcenet_backward", *w1.shape, BUFFERS, extra, *arguments)
         g1, g2, g3, d2, d3 = split(grads, like)
         return None, None, g_table, g_f, None, g_source, g1, g2, d2, g3, d3
+
+
+ROWS = 8192  # at a time: their sines fit a core's cache
+
+
+def sine_linear(x: Tensor, powers: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Linear layer (O, C K) of sin(x · powers), x (E, C) and powers (K,), (E, O), without keeping E C K sines.
+
+    Differentiable once, in weight and bias alone.
+    """
+    out: Tensor = apply(_SineLinear, x, powers, weight, bias)
+    return out
+
+
+def _sines(x: Tensor, powers: Tensor) -> Tensor:
+    return (x.unsqueeze(2) * powers).sin_().flatten(1)
+
+
+class _SineLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, powers: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, powers)
+        parts = [torch.nn.functional.linear(_sines(part, powers), weight, bias) for part in x.split(ROWS)]
+        return torch.cat(parts)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        x, powers = ctx.saved_tensors
+        g_weight = g.new_zeros(g.shape[1], x.shape[1] * len(powers))
+        for rows, part in zip(x.split(ROWS), g.split(ROWS), strict=True):
+            torch.addmm(g_weight, part.t(), _sines(rows, powers), out=g_weight)
+        return None, None, g_weight, g.sum(0)

@@ -20,7 +20,7 @@ from priorbench.training.optimiser import Adam
 from priorbench.training.parallel import Ranks
 from priorbench.training.store import Store
 
-EDGES_AT_ONCE = 40_000  # on a CPU: three boxes of 774 atoms, or sixteen of 192
+EDGES_AT_ONCE = 26_000  # on a CPU: two boxes of 774 atoms, or ten of 192
 Watch = Callable[[str], None]  # called with the name of the phase that has just ended
 
 
