@@ -47,6 +47,23 @@ class Graph:
         return replace(self, positions=positions)
 
 
+def without_atoms(graph: Graph, hidden: Tensor, lost: Tensor | None = None) -> Graph:
+    """The graph without the ``hidden`` (N,) atoms and their edges; ``lost`` (N,) is carried over to the atoms kept."""
+    kept = ~hidden
+    number = kept.long().cumsum(0) - 1
+    edges = kept[graph.senders] & kept[graph.receivers]
+    return replace(
+        graph,
+        atomic_numbers=graph.atomic_numbers[kept],
+        positions=graph.positions[kept],
+        senders=number[graph.senders[edges]],
+        receivers=number[graph.receivers[edges]],
+        shifts=graph.shifts[edges],
+        structure=graph.structure[kept],
+        lost=None if lost is None else lost[kept],
+    )
+
+
 def edge_vectors(graph: Graph, positions: Tensor | None = None) -> Tensor:
     """Vectors r_j − r_i + S · cell from receiver to sender, (E, 3) Å; of ``positions`` where given."""
     r = graph.positions if positions is None else positions

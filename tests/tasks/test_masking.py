@@ -9,9 +9,9 @@ import torch
 from priorbench.backbones.base import Prediction
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
-from priorbench.graph import minimum_image
+from priorbench.graph import minimum_image, without_atoms
 from priorbench.tasks.base import loss
-from priorbench.tasks.masking import Masking, MaskingOptions, without_atoms
+from priorbench.tasks.masking import Masking, MaskingOptions
 from tests.conftest import make_frames, make_store, one_structure
 from tests.networks import every_network, network
 

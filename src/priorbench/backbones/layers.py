@@ -36,10 +36,8 @@ class EdgeLinear(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, graph: Graph) -> Tensor:
         """h (N, F), e (E, K) → (E, O)."""
-        receiver, sender, edge = self.linear.weight.split(self.split, dim=1)
-        at_receiver = nn.functional.linear(h, receiver, self.linear.bias)
-        at_sender = nn.functional.linear(h, sender)
-        along_edge = nn.functional.linear(e, edge)
+        at_receiver, at_sender = self.table(h).chunk(2, dim=1)
+        along_edge = nn.functional.linear(e, self.edge_weight)
         return at_receiver[graph.receivers] + at_sender[graph.senders] + along_edge
 
 

@@ -76,7 +76,7 @@ def engine(**arguments: Any) -> Row:
     store = setting.store(cell.device)
     watch = Stopwatch(cell.device)
     row = {**timed_row(own_step(cell, setting, store, watch), watch, cell), "kernels": in_use(cell.device)}
-    # Last, for it may need more memory than the steps.
+    # Last, for what it computes in plain PyTorch may need more memory than the steps.
     flops = flops_per_structure(setting.model, setting.task, store, min(cell.batch_size, COUNTED))
     edges = len(store.senders) / len(store)
     return {**row, "gflop_per_structure": flops / 1e9, "edges_per_structure": edges}

@@ -87,7 +87,7 @@ class _EdgeLayer(torch.autograd.Function):
         if torch.is_grad_enabled():
             gradients = apply(_EdgeGradient, ctx.order, g_sums, g_moves, *values, *parameters)
             return None, None, None, *gradients, *[None] * len(parameters)
-        flat = _empty_gradients(parameters) if ctx.weight_gradients else None
+        flat = parameters[0].new_empty(_numbers(parameters)) if ctx.weight_gradients else None
         gradients = _gradient(ctx.order, values, parameters, (g_sums, g_moves), more, (None, None), flat)
         return None, None, None, *gradients, *_parameter_gradients(flat, parameters)
 
@@ -124,7 +124,7 @@ class _EdgeGradient(torch.autograd.Function):
             g_moves = x.new_zeros(order.atoms, 3) if g_moves is None else g_moves
             cy, c_phi, c_u, c_moves = (torch.empty_like(t) for t in (y, phi, u, g_moves) if t is not None)
         c_sums, c_w = x.new_empty(order.atoms, width), None if weights is None else torch.empty_like(weights)
-        flat = _empty_gradients(parameters)
+        flat = x.new_empty(_numbers(parameters))
         w1, w2, _, w3, _, w4 = _six(parameters)
         # The gradients of x and z take the place of gs and gm, which each edge reads for the last time as it writes.
         arguments = (
@@ -164,7 +164,7 @@ def _gradient(
         *map(contiguous, (*gradients, *more)),
         *(*kept, *out, flat),
     )
-    extra = len(_empty_gradients(parameters)) + order.atoms * width
+    extra = _numbers(parameters) + order.atoms * width
     order.call("egnn_backward", width, edge_width, BUFFERS, extra, *arguments)
     return out
 
@@ -174,10 +174,10 @@ def _six(parameters: Sequence[Tensor]) -> tuple[Any, ...]:
     return (*parameters, *[None] * (6 - len(parameters)))
 
 
-def _empty_gradients(parameters: Sequence[Tensor]) -> Tensor:
-    """Room for the gradients W1, W2, W3, b2, b3, w4, one after the other."""
+def _numbers(parameters: Sequence[Tensor]) -> int:
+    """How many numbers the gradients W1, W2, W3, b2, b3, w4 have, those that nothing moves by included."""
     width, edge_width = parameters[0].shape
-    return parameters[0].new_empty(width * edge_width + 2 * width**2 + 3 * width)
+    return width * edge_width + 2 * width**2 + 3 * width
 
 
 def _parameter_gradients(flat: Tensor | None, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:

@@ -15,7 +15,6 @@ there is no mask embedding.  A structure that happens to lose nothing carries no
 The loss is one minus the cosine similarity, averaged over the atoms with a target.
 """
 
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor
 from priorbench.backbones.base import Prediction
 from priorbench.config import Strict
 from priorbench.errors import PriorbenchError
-from priorbench.graph import Graph, minimum_image
+from priorbench.graph import minimum_image, without_atoms
 from priorbench.tasks.base import Counts, Example, Terms
 from priorbench.training.store import Batch, Store
 
@@ -217,23 +216,6 @@ def _all_water(store: Store) -> bool:
     oxygens, hydrogens = int((numbers == OXYGEN).sum()), int((numbers == HYDROGEN).sum())
     molecules = sum(int(m.max()) + 1 for m in store.molecules.split(store.atom_offsets.diff().tolist()))
     return molecules > 0 and oxygens == molecules and hydrogens == 2 * molecules and len(numbers) == 3 * molecules
-
-
-def without_atoms(graph: Graph, hidden: Tensor, lost: Tensor | None = None) -> Graph:
-    """The graph without the ``hidden`` (N,) atoms and their edges; ``lost`` (N,) is carried over to the atoms kept."""
-    kept = ~hidden
-    number = kept.long().cumsum(0) - 1
-    edges = kept[graph.senders] & kept[graph.receivers]
-    return replace(
-        graph,
-        atomic_numbers=graph.atomic_numbers[kept],
-        positions=graph.positions[kept],
-        senders=number[graph.senders[edges]],
-        receivers=number[graph.receivers[edges]],
-        shifts=graph.shifts[edges],
-        structure=graph.structure[kept],
-        lost=None if lost is None else lost[kept],
-    )
 
 
 def _cone_cosines(store: Store) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from priorbench.backbones.base import Backbone
+from priorbench.graph import without_atoms
 from priorbench.kernels.library import plain
 from priorbench.tasks.base import Example, Task, loss
 from priorbench.training.store import Store
@@ -89,16 +90,10 @@ def _sizes(example: Example) -> NDArray[np.float64]:
 def _first_atoms(example: Example, atoms: int, every: int) -> Example:
     """The first atoms, with ``every`` so manieth edge between them; structures that lose all atoms stay, empty."""
     graph, selected = example.graph, example.selected
-    edges = ((graph.senders < atoms) & (graph.receivers < atoms)).nonzero().squeeze(1)[::every]
+    hidden = torch.arange(graph.atoms, device=graph.positions.device) >= atoms
+    left = without_atoms(graph, hidden, graph.lost)
     smaller = replace(
-        graph,
-        atomic_numbers=graph.atomic_numbers[:atoms],
-        positions=graph.positions[:atoms],
-        senders=graph.senders[edges],
-        receivers=graph.receivers[edges],
-        shifts=graph.shifts[edges],
-        structure=graph.structure[:atoms],
-        lost=None if graph.lost is None else graph.lost[:atoms],
+        left, senders=left.senders[::every], receivers=left.receivers[::every], shifts=left.shifts[::every]
     )
     chosen = None if selected is None else selected[selected < atoms]
     return replace(example, graph=smaller, vectors=example.vectors[:atoms], selected=chosen)
