@@ -1,8 +1,14 @@
-"""Where results come from."""
+"""Where results come from: what source and what machine."""
 
+import os
 import subprocess
 from functools import cache
 from pathlib import Path
+
+
+def cores() -> int:
+    """Cores that this process may use, as Snakemake counts `all`."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -9,13 +9,13 @@ job and no part of a run accounts for is the last entry: Snakemake itself, its r
 """
 
 import csv
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from priorbench import provenance
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_json, write_json
 
@@ -112,8 +112,8 @@ def _record(path: Path) -> Mapping[str, Any]:
 
 
 def _number(cores: str) -> int:
-    if cores == "all":  # as Snakemake counts them
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores == "all":
+        return provenance.cores()
     if not cores.isdecimal() or int(cores) == 0:
         raise PriorbenchError(f"--cores: {cores!r} is neither a number of cores nor all")
     return int(cores)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorbench.datasets.blocks import assemble, rectangular
+from priorbench.datasets.tip3p_simulation import ANGLE, BOND_LENGTH
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.neighbours import build, pairs_within
 
-OH, HOH = 0.9572, math.radians(104.52)  # Å; TIP3P
+OH, HOH = BOND_LENGTH, math.radians(ANGLE)
 WATER = np.array([[0, 0, 0], [OH, 0, 0], [OH * math.cos(HOH), OH * math.sin(HOH), 0]])
 JITTER = 0.15  # Å, largest displacement of a molecule along each axis
 # Edges per atom of revPBE0-D3 water (192 atoms) and of the paper's TIP3P water (774), by cutoff in Å.

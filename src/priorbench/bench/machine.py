@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from priorbench.bench.options import Options, cores
+from priorbench.bench.options import Options
 from priorbench.bench.process import isolated
+from priorbench.provenance import cores
 
 MATRIX = 4096  # rows and columns of the matrix product
 COPIED = 1 << 29  # bytes copied, more than any cache holds

@@ -1,20 +1,15 @@
 """What is measured, and on what: validated before anything starts, without importing torch."""
 
 import math
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
 from priorbench.errors import PriorbenchError
+from priorbench.provenance import cores
 from priorbench.registry import BACKBONES, TASKS
 
 ATOMS = (192, 774)  # of the water boxes of revPBE0-D3 and of the paper's TIP3P set
 FINETUNING = "potential"  # the task of finetuning; every other one is a pretraining
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

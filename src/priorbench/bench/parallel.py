@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from priorbench.analysis.text import number
-from priorbench.bench.options import FINETUNING, Cell, Options, cores
+from priorbench.bench.options import FINETUNING, Cell, Options
 from priorbench.bench.phases import LEAST
 from priorbench.bench.process import isolated, together
 from priorbench.bench.suite import Log, Row, Suite
 from priorbench.bench.table import Table
+from priorbench.provenance import cores
 
 ATOMS = (192,)
 PROCESSES = 2
