@@ -19,7 +19,7 @@ export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: help run test lint dry-run check-long lock clean distclean
+.PHONY: help run plan test lint dry-run check-long lock clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -32,6 +32,9 @@ run: $(STAMP)  ## run the experiment of CONFIG, write its report, print its tabl
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report results/$$name/report.html && \
 	priorbench accounting --experiment results/$$name --cores $(CORES) --started $$started && \
 	priorbench summary --experiment results/$$name
+
+plan: $(STAMP)  ## print the runs of CONFIG and what they will cost on CORES, a few steps timed
+	priorbench plan $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
 
 test: $(STAMP)  ## run the tests
 	pytest -n $(TEST_JOBS)

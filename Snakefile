@@ -4,17 +4,33 @@ Every dataset x backbone x strategy x seed of the configuration is one run.  A r
 
     results/<experiment>/runs/<dataset>/<backbone>/<strategy>/seed<n>/
 
-The rules are in workflow/rules, in the order of the work: data, pretrain, finetune, analysis.  Each is one
-call of the `priorbench` command line.  config.yaml is the default experiment; `--configfile` takes another in its place.
+The rules are in workflow/rules, in the order of the work: data, pretrain, finetune, probes, analysis, questions.  Each
+is one call of the `priorbench` command line.  config.yaml is the default experiment; `--configfile` takes another in
+its place, and so does the name of a preset as a target: `snakemake q4 --cores 2` runs workflow/presets/q4.yaml.
 """
+
+import os
+import sys
+from pathlib import Path
 
 from snakemake.utils import min_version
 
 min_version("9.27")
 
+# Targets are not known yet while a Snakefile is read; of the command line's words, one may name a preset.
+PRESETS = {path.stem: path for path in Path("workflow/presets").glob("*.yaml")}
+ASKED = [
+    word for word in sys.argv[1:] if word in PRESETS and not workflow.configfiles
+]
 
 # A preset is a whole experiment: it replaces the default one instead of being merged into it.
-if not workflow.overwrite_configfiles:
+if ASKED:
+    if len(set(ASKED)) > 1:
+        sys.exit(f"Error: {', '.join(ASKED)}: one preset at a time")
+    configfile: PRESETS[ASKED[0]]
+    # So that jobs, which are Snakemake processes of their own, read the same file.
+    workflow.config_settings.configfiles.append(PRESETS[ASKED[0]].absolute())
+elif not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"
 
@@ -24,6 +40,7 @@ include: "workflow/rules/common.smk"
 
 pathvars:
     results=f"results/{CONFIG.experiment}",
+    analysis=ANALYSIS,
     logs=f"results/{CONFIG.experiment}/logs",
     benchmarks=f"results/{CONFIG.experiment}/benchmarks",
 
@@ -32,9 +49,10 @@ wildcard_constraints:
     dataset=one_of(CONFIG.datasets),
     backbone=one_of(CONFIG.backbones),
     pretraining=one_of(CONFIG.pretraining),
-    strategy=one_of(CONFIG.strategies),
+    strategy=one_of(CONFIG.trials),
     seed=r"\d+",
     cutoff=r"\d+(\.\d+)?",
+    labels=r"[A-Za-z0-9_]+",
     part=r"[^/]+",
 
 
@@ -44,7 +62,9 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"
+include: "workflow/rules/probes.smk"
 include: "workflow/rules/analysis.smk"
+include: "workflow/rules/questions.smk"
 
 
 # On a cluster these seconds of work are not worth a job.
@@ -55,6 +75,8 @@ localrules:
     make_tables,
     make_figures,
     judge_claims,
+    collect_probes,
+    answer,
     all,
     data,
     tables,
@@ -63,15 +85,25 @@ localrules:
 
 
 rule all:
-    """The whole experiment: every run, tables, figures and verdicts."""
+    """The whole experiment: every run, tables, figures and verdicts, or the answer to its question."""
     default_target: True
     input:
         rules.collect.output,
         rules.make_tables.output,
         rules.make_figures.output,
-        rules.judge_claims.output,
+        rules.answer.output if CONFIG.question else rules.judge_claims.output,
         expand(rules.card.output, dataset=CONFIG.datasets),
         expand(rules.checks.output, dataset=generated()),
+
+
+if PRESETS.get(Path(CONFIGFILE).stem):
+
+    rule:
+        """All of the preset of this name."""
+        name:
+            Path(CONFIGFILE).stem
+        input:
+            rules.all.input,
 
 
 rule data:

@@ -88,9 +88,130 @@ def test_values_cannot_be_changed_afterwards() -> None:
 def test_overrides_of_a_backbone_reach_its_training_alone() -> None:
     finetuning = {**MINIMAL["finetuning"], "per_backbone": {"net": {"learning_rate": 0.5}}}
     backbones = {**MINIMAL["backbones"], "other": {"architecture": "egnn"}}
-    stage = parse_config(changed(finetuning=finetuning, backbones=backbones)).finetuning
-    assert stage.training_for("net").learning_rate == 0.5
-    assert stage.training_for("other") == stage.training
+    config = parse_config(changed(finetuning=finetuning, backbones=backbones))
+    assert config.finetuning_for("water", "net").training.learning_rate == 0.5
+    assert config.finetuning_for("water", "other") == config.finetuning
+
+
+def test_overrides_of_a_backbone_reach_the_options_of_its_task() -> None:
+    pretraining = {"mask": {**STAGE, "per_backbone": {"net": {"ratio": 0.25, "structures": 7}}}}
+    backbones = {**MINIMAL["backbones"], "other": {"architecture": "egnn"}}
+    config = parse_config(changed(pretraining=pretraining, backbones=backbones))
+    own, other = (config.pretraining_for("mask", "water", name) for name in ("net", "other"))
+    assert (own.options["ratio"], own.structures) == (0.25, 7)
+    assert (other.options["ratio"], other.structures) == (0.5, None)
+
+
+def test_the_released_protocol_is_a_set_of_values_that_can_be_taken_back_one_by_one() -> None:
+    backbones = {"fair": {"architecture": "gns"}, "released": {"architecture": "gns", "protocol": "released"},
+                 "mixed": {"architecture": "gns", "protocol": "released", "raw_coordinates": False}}  # fmt: skip
+    finetuning = {**POTENTIAL, "per_backbone": {"mixed": {"label_spread": "force-rms", "checkpoint": "best"}}}
+    config = parse_config(changed(backbones=backbones, finetuning=finetuning))
+    assert [b.options["raw_coordinates"] for b in config.backbones.values()] == [False, True, False]
+    assert [b.options["edge_update"] for b in config.backbones.values()] == ["message", "doubling", "doubling"]
+    stages = [config.finetuning_for("water", name) for name in backbones]
+    assert [s.options["label_spread"] for s in stages] == ["force-rms", "energy", "force-rms"]
+    assert [s.training.checkpoint for s in stages] == ["best", "last", "best"]
+    assert [s.training.gradient_clip for s in stages] == [10.0, None, None]
+
+
+def test_released_labels_depend_on_the_source() -> None:
+    datasets = {"tip3p": {"source": "tip3p"}, "dft": {"source": "revpbe0_d3"}}
+    backbones = {"net": {"architecture": "gns", "protocol": "released"}}
+    config = parse_config(changed(datasets=datasets, backbones=backbones))
+    options = [config.finetuning_for(name, "net").options for name in datasets]
+    assert [o["energy_reference"] for o in options] == ["mean", "mean-per-atom"]
+
+
+def test_lists_of_a_strategy_are_its_trials() -> None:
+    rates = [1e-3, 3e-3]
+    strategies = {
+        "scratch": {"learning_rate": rates},
+        "longer": {**LONGER, "learning_rate": rates},
+        "mask": {"pretraining": ["mask", "hot"], "learning_rate": 1e-3},
+    }
+    pretraining = {"mask": STAGE, "hot": {"task": "masking", "training": {"epochs": 5, "learning_rate": 0.01}}}
+    trials = parse_config(changed(strategies=strategies, pretraining=pretraining)).trials
+    assert list(trials) == ["scratch+1", "scratch+2", "longer+1", "longer+2", "mask+1", "mask+2"]
+    assert [t.learning_rate for t in trials.values()] == [1e-3, 3e-3] * 2 + [1e-3] * 2
+    assert [trials[f"mask+{n}"].pretraining for n in (1, 2)] == ["mask", "hot"]
+    uneven = {**strategies, "mask": {"pretraining": "mask"}}
+    assert "mask has 1 trials, scratch 2" in refusal(changed(strategies=uneven, pretraining=pretraining))
+
+
+def test_nothing_is_tuned_under_the_released_protocol() -> None:
+    from priorbench.runs import finetune_spec
+
+    backbones = {**MINIMAL["backbones"], "released": {"architecture": "gns", "protocol": "released"}}
+    pretraining = {"mask": STAGE, "hot": STAGE}
+    strategies = {
+        "scratch": {"learning_rate": [0.25, 0.5]},
+        "longer": {**LONGER, "learning_rate": [0.25, 0.5]},
+        "mask": {"pretraining": ["mask", "hot"]},
+    }
+    config = parse_config(changed(backbones=backbones, pretraining=pretraining, strategies=strategies))
+    assert len(config.trials_on("water", "net")) == 6
+    assert config.trials_on("water", "released") == ["scratch+1", "longer+1", "mask+1"]
+    assert config.pretrainings_on("water", "net") == [("water", "hot"), ("water", "mask")]
+    assert config.pretrainings_on("water", "released") == [("water", "mask")]
+    specs = [finetune_spec(config, "water", name, "scratch+1", 0) for name in backbones]
+    assert [(s["training"]["learning_rate"], s["trials"]) for s in specs] == [(0.25, 2), (1e-3, 1)]
+
+
+def test_a_strategy_of_one_trial_keeps_its_name() -> None:
+    assert list(parse_config(MINIMAL).trials) == list(MINIMAL["strategies"])
+
+
+def test_a_file_extends_another_entry_by_entry(tmp_path: Path) -> None:
+    import yaml
+
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(MINIMAL, sort_keys=False), encoding="utf-8")
+    own = {"extends": "base.yaml", "seeds": [4, 5], "strategies": {"mask": None}, "experiment": "own",
+           "finetuning": {"training": {"learning_rate": 0.5}}}  # fmt: skip
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    config = load_config(tmp_path / "own.yaml")
+    assert (config.experiment, config.seeds, list(config.strategies)) == ("own", [4, 5], ["scratch", "longer"])
+    assert (config.finetuning.training.epochs, config.finetuning.training.learning_rate) == (10, 0.5)
+
+
+def test_defaults_of_pretrainings_lie_under_their_own_keys() -> None:
+    defaults = {"training": {"epochs": 7, "batch_size": 3}, "per_backbone": {"net": {"learning_rate": 0.25}}}
+    pretraining = {"mask": {"task": "masking"}, "more": {"task": "masking", "training": {"epochs": 9}}}
+    config = parse_config(changed(pretraining=pretraining, pretraining_defaults=defaults))
+    stages = [config.pretraining_for(name, "water", "net").training for name in pretraining]
+    assert [(s.epochs, s.batch_size, s.learning_rate) for s in stages] == [(7, 3, 0.25), (9, 3, 0.25)]
+
+
+def test_later_bases_lie_over_earlier_ones(tmp_path: Path) -> None:
+    import yaml
+
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(MINIMAL, sort_keys=False), encoding="utf-8")
+    (tmp_path / "quick.yaml").write_text("finetuning: {training: {epochs: 2}}\n", encoding="utf-8")
+    (tmp_path / "own.yaml").write_text("extends: [base.yaml, quick.yaml]\n", encoding="utf-8")
+    assert load_config(tmp_path / "own.yaml").finetuning.training.epochs == 2
+
+
+def test_a_strategy_may_be_run_on_some_datasets_alone() -> None:
+    datasets = {name: {"source": "tip3p"} for name in ("a", "b")}
+    strategies = {**MINIMAL["strategies"], "mask": {"pretraining": "mask", "datasets": ["b"]}}
+    config = parse_config(changed(datasets=datasets, strategies=strategies))
+    assert (config.trials_on("a", "net"), config.trials_on("b", "net")) == (
+        ["scratch", "longer"],
+        ["scratch", "longer", "mask"],
+    )
+    strategies["mask"]["datasets"] = ["c"]
+    assert "strategies.mask.datasets" in refusal(changed(datasets=datasets, strategies=strategies))
+
+
+def test_controls_are_variants_and_no_claim_is_judged_by_them() -> None:
+    strategies = {
+        **MINIMAL["strategies"],
+        "fresh": {"pretraining": "mask", "transfer": "body"},
+        "large": {"rescale": "mask"},
+        "scan": {"pretraining": "mask", "variant": True},
+    }
+    found = parse_config(changed(strategies=strategies)).strategies
+    assert {found[name].role for name in ("fresh", "large", "scan")} == {"variant"}
 
 
 def test_roles_follow_from_what_a_strategy_does() -> None:
@@ -132,6 +253,26 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"finetuning": {**POTENTIAL, "per_backbone": {"net": {"pace": 1}}}},
         ["finetuning.per_backbone.net", "pace"],
     ),
+    "heads of nothing": ({"strategies": {**BASELINES, "h": {"rescale": "none"}}}, ["strategies.h.rescale", "'none'"]),
+    "two budgets": ({"strategies": {"a": {}, "l": {**LONGER, "times": 2}}}, ["strategies.l", "matching", "times"]),
+    "no trial": ({"strategies": {**BASELINES, "m": {"pretraining": []}}}, ["strategies.m", "trial"]),
+    "labels of no energies": (
+        {"pretraining": {"mask": {**STAGE, "labels": "x"}}},
+        ["pretraining.mask.labels", "'masking'"],
+    ),
+    "a dataset that is not there": (
+        {"pretraining": {"mask": {**STAGE, "dataset": "x"}}},
+        ["pretraining.mask.dataset", "'x'"],
+    ),
+    "nothing to finetune on": (
+        {"datasets": {"w": {"source": "tip3p", "pretraining_only": True}}},
+        ["datasets", "pretraining_only"],
+    ),
+    "no released form": (
+        {"backbones": {"net": {"architecture": "painn", "protocol": "released"}}},
+        ["backbones.net.protocol", "'painn'"],
+    ),
+    "base that is not there": ({"extends": "nowhere.yaml"}, ["nowhere.yaml"]),
     "finetuning to nothing": ({"finetuning": STAGE}, ["finetuning.task", "'masking'"]),
 }
 

@@ -43,6 +43,13 @@ def convert(args: argparse.Namespace) -> None:
     convert(json_object(args.dataset), args.parts, args.output)
 
 
+def relabel(args: argparse.Namespace) -> None:
+    """Give the structures of a dataset the energies and forces of another method (eV, eV/Å)."""
+    from priorbench.labels.relabel import relabel
+
+    relabel(args.frames, json_object(args.by), args.output)
+
+
 def checks(args: argparse.Namespace) -> None:
     """Draw whether a generated dataset is in equilibrium."""
     from priorbench.datasets.pipeline import draw_checks
@@ -93,18 +100,33 @@ def evaluate(args: argparse.Namespace) -> None:
     evaluate(args.model, Inputs(args.frames, args.neighbours, args.split), args.threads, args.output)
 
 
+def probe(args: argparse.Namespace) -> None:
+    """Linear probes of the frozen features of networks of one dataset, backbone and seed, and their similarity."""
+    from priorbench.evaluation.probes import probe
+    from priorbench.training.data import Inputs
+
+    probe(args.models, Inputs(args.frames, args.neighbours, args.split), args.threads, args.output)
+
+
+def collect_probes(args: argparse.Namespace) -> None:
+    """Gather the probes of all datasets, backbones and seeds into one table."""
+    from priorbench.evaluation.probe_table import collect_probes
+
+    collect_probes(args.probes, args.output)
+
+
 def collect(args: argparse.Namespace) -> None:
-    """Gather the records and learning curves of all runs into two tables."""
+    """Gather the records, learning curves, trials and test structures of all runs into flat tables."""
     from priorbench.analysis.collect import collect
 
-    collect(args.runs, args.runs_csv, args.curves_csv)
+    collect(args.runs, args.runs_csv, args.curves_csv, args.structures_csv, args.trials_csv)
 
 
 def statistics(args: argparse.Namespace) -> None:
     """Means, intervals and paired comparisons."""
     from priorbench.analysis.statistics import statistics
 
-    statistics(args.runs_csv, args.curves_csv, args.output)
+    statistics(args.runs_csv, args.curves_csv, args.output, args.structures_csv)
 
 
 def tables(args: argparse.Namespace) -> None:
@@ -128,6 +150,14 @@ def claims(args: argparse.Namespace) -> None:
     claims(args.runs_csv, args.curves_csv, args.statistics, json_object(args.evidence), args.output)
 
 
+def answer(args: argparse.Namespace) -> None:
+    """Answer one question: a verdict, a table and a figure."""
+    from priorbench.questions.answer import answer
+
+    tables = args.runs_csv, args.curves_csv, args.statistics
+    answer(args.question, *tables, json_object(args.evidence), args.output, args.probes_csv, args.structures_csv)
+
+
 def accounting(args: argparse.Namespace) -> None:
     """Write where the time of an experiment went."""
     from priorbench.analysis.accounting import accounting
@@ -149,6 +179,13 @@ def check(args: argparse.Namespace) -> None:
     from priorbench.config import load_config
 
     print(yaml.safe_dump(load_config(args.config).model_dump(mode="json"), sort_keys=False), end="")
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Print the runs of an experiment and what they will cost, before anything starts."""
+    from priorbench.plan.command import plan
+
+    plan(args.config, args.machine, args.cores, args.measure, args.json)
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -197,6 +234,10 @@ def _data_commands(command: AddCommand) -> None:
     sub.add_argument("--dataset", required=True, help="dataset spec (JSON)")
     _path(sub, "--parts", "part files", nargs="+")
     _path(sub, "--output", "frames file")
+    sub = command("relabel", relabel)
+    _path(sub, "--frames", "frames file")
+    sub.add_argument("--by", required=True, help="name of the labels and their options (JSON)")
+    _path(sub, "--output", "frames file with the new labels")
     sub = command("checks", checks)
     sub.add_argument("--dataset", required=True, help="dataset spec (JSON)")
     _path(sub, "--parts", "part files", nargs="+")
@@ -225,14 +266,23 @@ def _run_commands(command: AddCommand) -> None:
     sub = command("evaluate", evaluate)
     _path(sub, "--model", "finetuned network")
     _trained_inputs(sub)
+    sub = command("probe", probe)
+    _path(sub, "--models", "pretrained and finetuned networks of one dataset, backbone and seed", nargs="+")
+    _trained_inputs(sub)
 
 
 def _analysis_commands(command: AddCommand) -> None:
     sub = command("collect", collect)
     _path(sub, "--runs", "run folders", nargs="+")
     _tables_inputs(sub, "runs-csv", "curves-csv")
+    _path(sub, "--structures-csv", "errors of every test structure, written if given", required=False)
+    _path(sub, "--trials-csv", "validation errors of every trial, written if given", required=False)
+    sub = command("collect-probes", collect_probes)
+    _path(sub, "--probes", "tables that `priorbench probe` wrote", nargs="+")
+    _path(sub, "--output", "probes.csv")
     sub = command("statistics", statistics)
     _tables_inputs(sub, "runs-csv", "curves-csv", "output")
+    _path(sub, "--structures-csv", "errors of every test structure, for the bootstrap within seeds", required=False)
     sub = command("tables", tables)
     _tables_inputs(sub, "runs-csv", "statistics", "output")
     sub.add_argument("--evidence", required=True, help="evidence floor (JSON)")
@@ -240,6 +290,12 @@ def _analysis_commands(command: AddCommand) -> None:
     sub = command("claims", claims)
     _tables_inputs(sub, "runs-csv", "curves-csv", "statistics", "output")
     sub.add_argument("--evidence", required=True, help="evidence floor (JSON)")
+    sub = command("answer", answer)
+    sub.add_argument("--question", required=True, help="name of a registered question: q1 … q10 and others")
+    _tables_inputs(sub, "runs-csv", "curves-csv", "statistics", "output")
+    sub.add_argument("--evidence", required=True, help="evidence floor (JSON)")
+    _path(sub, "--probes-csv", "probes of frozen features, for q8", required=False)
+    _path(sub, "--structures-csv", "errors of every test structure, for the cost per atom in q5", required=False)
     sub = command("accounting", accounting)
     _path(sub, "--experiment", "folder results/<experiment>, gets accounting.json")
     sub.add_argument("--cores", default="all", help="that jobs could take: a number, or all of this machine (default)")
@@ -267,6 +323,13 @@ def _bench_command(command: AddCommand) -> None:
 def _own_commands(command: AddCommand) -> None:
     """Of the configuration and the repository."""
     command("check", check).add_argument("config", type=Path, help="configuration file")
+    sub = command("plan", plan)
+    sub.add_argument("config", type=Path, help="configuration file")
+    _path(sub, "--machine", "report of `priorbench bench` (.json) of the machine planned for", required=False)
+    sub.add_argument("--cores", type=int, help="that jobs take at once (default: all; of GPUs one)")
+    text = "time a few steps on this machine (default), or take what --machine or a committed report has measured"
+    sub.add_argument("--measure", action=argparse.BooleanOptionalAction, default=True, help=text)
+    sub.add_argument("--json", action="store_true", help="print JSON in place of tables")
     sub = command("schema", schema)
     sub.add_argument("--check", action="store_true", help="change nothing, fail when something is out of date")
     sub.add_argument("--root", type=Path, default=Path(), help="root of the repository")

@@ -2,8 +2,8 @@
 
 Backbones and tasks import torch, and building the DAG must not.  ``priorbench schema`` therefore writes the JSON
 schema of every registered class's ``Options`` to ``schemas/options.json``; this module validates against that file and
-fills in the defaults.  A test fails when file and classes drift apart.  Dataset sources import nothing heavy, so their
-classes validate themselves, conditions between keys included.
+fills in the defaults.  A test fails when file and classes drift apart.  Dataset sources and labels import nothing
+heavy, so their classes validate themselves, conditions between keys included.
 """
 
 import json
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from priorbench.errors import PriorbenchError
 from priorbench.registry import REGISTRIES, load
 
+LIGHT = ("dataset", "labels")
 SCHEMAS = Path(__file__).parent / "schemas" / "options.json"
 
 
@@ -42,7 +43,7 @@ def resolve_options(kind: str, name: str, options: dict[str, Any], where: str) -
     registry = REGISTRIES[kind]
     if name not in registry:
         raise PriorbenchError(f"{where}: unknown {kind} {name!r}; known are {', '.join(registry)}")
-    if kind == "dataset":
+    if kind in LIGHT:
         return _validated(load(kind, name).Options, options, where)
     return _from_schema(schemas()[kind][name], options, where, name)
 

@@ -19,18 +19,39 @@ BACKBONES = {
     "egnn": "priorbench.backbones.egnn:EGNN",
     "gns": "priorbench.backbones.gns:GNS",
     "forcenet": "priorbench.backbones.forcenet:ForceNet",
+    "painn": "priorbench.backbones.painn:PaiNN",
 }
 TASKS = {
     "masking": "priorbench.tasks.masking:Masking",
     "denoising": "priorbench.tasks.denoising:Denoising",
+    "masking_denoising": "priorbench.tasks.masking_denoising:MaskingDenoising",
     "potential": "priorbench.tasks.potential:Potential",
 }
-REGISTRIES = {"dataset": DATASETS, "backbone": BACKBONES, "task": TASKS}
+LABELS = {
+    "flexible_tip3p": "priorbench.labels.flexible_tip3p:FlexibleTIP3P",
+}
+QUESTIONS = {
+    "q1": "priorbench.questions.scan:Element",
+    "q2": "priorbench.questions.scan:Loss",
+    "q3": "priorbench.questions.budget:Budget",
+    "q4": "priorbench.questions.scan:Ratio",
+    "q5": "priorbench.questions.denoising:Denoising",
+    "q6": "priorbench.questions.scan:Readout",
+    "q7": "priorbench.questions.stability:Stability",
+    "q8": "priorbench.questions.learned:Learned",
+    "q9": "priorbench.questions.transfer:Transfer",
+    "q10": "priorbench.questions.strategies:Strategies",
+    "efficiency": "priorbench.questions.efficiency:Efficiency",
+    "artefact": "priorbench.questions.artefact:Artefact",
+    "protocols": "priorbench.questions.protocols:Protocols",
+}
+#: Kinds of plug-ins with options; questions have none.
+REGISTRIES = {"dataset": DATASETS, "backbone": BACKBONES, "task": TASKS, "labels": LABELS}
 
 
 def load(kind: str, name: str) -> Any:
-    """Return the class registered as ``name`` among the ``kind`` ("dataset", "backbone" or "task")."""
-    registry = REGISTRIES[kind]
+    """Return the class registered as ``name`` among the ``kind`` ("dataset", "backbone", "task", "labels" or "question")."""
+    registry = QUESTIONS if kind == "question" else REGISTRIES[kind]
     if name not in registry:
         raise PriorbenchError(f"unknown {kind} {name!r}; known are {', '.join(registry)}")
     module, attribute = registry[name].split(":")

@@ -8,7 +8,7 @@ SHA-256 is the configuration hash in the results.
 from collections.abc import Sequence
 from typing import Any
 
-from priorbench.config import Config, Training
+from priorbench.config import Config, Stage
 from priorbench.errors import PriorbenchError
 
 Spec = dict[str, Any]
@@ -28,37 +28,45 @@ def split_spec(config: Config, seed: int) -> Spec:
 
 
 def pretrain_spec(config: Config, dataset: str, backbone: str, pretraining: str, seed: int) -> Spec:
-    """What a pretraining run depends on besides its files."""
-    stage = config.pretraining[pretraining]
+    """What a pretraining run on the structures of ``dataset`` depends on besides its files."""
+    stage = config.pretraining_for(pretraining, dataset, backbone)
     return {
         "stage": "pretrain",
         "strategy": pretraining,
         **_common(config, dataset, backbone, seed),
-        "task": {"name": stage.task, **stage.options},
-        "training": stage.training_for(backbone).model_dump(),
+        "labels": stage.labels,
+        **_stage(stage),
     }
 
 
-def finetune_spec(config: Config, dataset: str, backbone: str, strategy: str, seed: int) -> Spec:
-    """What a finetuning run depends on besides its files.
+def finetune_spec(config: Config, dataset: str, backbone: str, run: str, seed: int) -> Spec:
+    """What a finetuning run depends on besides its files; ``run`` is a trial of a strategy.
 
-    ``longer`` holds the training of the pretraining whose optimiser steps are added (longer: steps); for longer:
-    compute the FLOPs come from that pretraining's own record.
+    ``longer`` says how much more is spent than finetuning's own budget: as much as a pretraining, whose record is an
+    input, or a multiple.
     """
-    entry = config.strategies[strategy]
-    parent = entry.pretraining or entry.matching
+    trial = config.trials[run]
+    entry = config.strategies[trial.strategy]
+    stage = config.finetuning_for(dataset, backbone)
+    tuned = config.backbones[backbone].protocol == "fair"
+    if tuned and trial.learning_rate is not None:
+        stage = stage.changed({"learning_rate": trial.learning_rate})
+    parent = trial.pretraining or entry.rescale
+    where = config.pretraining_dataset(parent, dataset) if parent else None
     return {
         "stage": "finetune",
-        "strategy": strategy,
+        "strategy": trial.strategy,
+        "trial": trial.number,
+        "trials": trial.count if tuned else 1,
         **_common(config, dataset, backbone, seed),
         "role": entry.role,
-        "pretraining": entry.pretraining,
-        "pretraining_task": config.pretraining[entry.pretraining].task if entry.pretraining else None,
-        "longer": None
-        if entry.longer is None or parent is None
-        else {"by": entry.longer, "training": config.pretraining[parent].training_for(backbone).model_dump()},
-        "task": {"name": config.finetuning.task, **config.finetuning.options},
-        "training": _training(config, backbone).model_dump(),
+        "pretraining": trial.pretraining,
+        "pretraining_task": config.pretraining[trial.pretraining].task if trial.pretraining else None,
+        "pretraining_dataset": where if where != dataset else None,
+        "transfer": entry.transfer,
+        "rescale": entry.rescale,
+        "longer": {"by": entry.longer, "times": entry.times} if entry.longer else None,
+        **_stage(stage),
     }
 
 
@@ -83,8 +91,12 @@ def separated(spec: Spec) -> list[Spec]:
     return [{**common, "seed": seed} for seed in seeds]
 
 
-def _training(config: Config, backbone: str) -> Training:
-    return config.finetuning.training_for(backbone)
+def _stage(stage: Stage) -> Spec:
+    return {
+        "task": {"name": stage.task, **stage.options},
+        "structures": stage.structures,
+        "training": stage.training.model_dump(),
+    }
 
 
 def _common(config: Config, dataset: str, backbone: str, seed: int) -> Spec:
@@ -92,6 +104,8 @@ def _common(config: Config, dataset: str, backbone: str, seed: int) -> Spec:
     return {
         "experiment": config.experiment,
         "dataset": dataset,
+        "source": config.datasets[dataset].source,
+        "protocol": entry.protocol,
         "backbone": {"name": backbone, "architecture": entry.architecture, **entry.options},
         "seed": seed,
         "device": config.device,

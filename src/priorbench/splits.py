@@ -69,6 +69,19 @@ def split(frames: Path, spec: Mapping[str, Any], output: Path) -> None:
     )
 
 
+def whole_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Split:
+    """The sides that :func:`split` draws, before structures too near to other sides are left out.
+
+    Only validation and test lose some, so the training side is the very one.  Groups, sub-systems, sizes and official
+    sides of ``frames`` are all that is read.
+    """
+    official = bool((frames.official != NEITHER).any())
+    whole = (_official_sides if official else _drawn_sides)(frames, spec, where)
+    return {
+        side: _draw(whole[side], spec[f"max_{side}"], spec["seed"], stream) for stream, side in enumerate(SIDES, start=1)
+    }
+
+
 def load_split(path: Path, frames_hash: str, frames: Frames | None = None) -> Split:
     """Read a split: structure indices (int64, ascending) by side.
 

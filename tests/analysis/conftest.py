@@ -51,16 +51,24 @@ class Experiment:
     def statistics_json(self) -> Path:
         return self.root / "statistics.json"
 
+    @property
+    def structures_csv(self) -> Path:
+        return self.root / "structures.csv"
+
+    @property
+    def trials_csv(self) -> Path:
+        return self.root / "trials.csv"
+
     def run(self, backbone: str, strategy: str, seed: int, dataset: str = "tip3p") -> Path:
         return self.root / "runs" / dataset / backbone / strategy / f"seed{seed}"
 
     def collect(self) -> "Experiment":
-        collect(self.runs, self.runs_csv, self.curves_csv)
+        collect(self.runs, self.runs_csv, self.curves_csv, self.structures_csv, self.trials_csv)
         return self
 
     def analyse(self, evidence: dict[str, int] = EVIDENCE) -> "Experiment":
         self.collect()
-        statistics(self.runs_csv, self.curves_csv, self.statistics_json)
+        statistics(self.runs_csv, self.curves_csv, self.statistics_json, self.structures_csv)
         tables(self.runs_csv, self.statistics_json, evidence, self.root / "tables")
         claims(self.runs_csv, self.curves_csv, self.statistics_json, evidence, self.root)
         return self

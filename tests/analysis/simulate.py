@@ -58,6 +58,12 @@ class Simulation:
     wobble: float = 0.001  # of the curves, from epoch to epoch
     diverged: tuple[tuple[str, str, int], ...] = ()  # backbone, strategy, seed
     time_scale: float = 1.0  # the clock of another execution
+    trials: int = 1  # the second is the best, by a tenth
+    groups: int = 0  # of three test structures each
+    architectures: dict[str, str] = field(default_factory=dict)  # where not the backbone's name
+    learning_rates: dict[str, float] = field(default_factory=dict)  # where not 0.001
+    source: str | None = None
+    stuck: tuple[tuple[str, str, int], ...] = ()  # backbone, strategy, seed: no better than the trivial predictor
 
     def write(self, root: Path) -> list[Path]:
         """Write every run below ``root`` and return the directories."""
@@ -68,21 +74,23 @@ class Simulation:
                     for name in {s.pretraining for s in self.strategies.values() if s.pretraining}:
                         found.append(self._pretrain(root, dataset, backbone, name, seed))
                     for name in self.strategies:
-                        found.append(self._finetune(root, dataset, backbone, name, seed))
+                        for trial in range(1, self.trials + 1):
+                            found.append(self._finetune(root, dataset, backbone, name, seed, trial))
         return found
 
     def _common(self, dataset: str, backbone: str, seed: int) -> dict[str, Any]:
         return {
             "experiment": "simulated",
             "dataset": dataset,
+            "source": self.source,
             "backbone": backbone,
-            "architecture": backbone,
+            "architecture": self.architectures.get(backbone, backbone),
             "readout": self.backbones[backbone],
             "seed": seed,
             "status": "completed",
             "train_structures": 100,
             "batch_size": 8,
-            "learning_rate": 1e-3,
+            "learning_rate": self.learning_rates.get(backbone, 1e-3),
             "parameters": 12345,
             "threads": 1,
             "device": "cpu",
@@ -122,15 +130,18 @@ class Simulation:
         write_run(path, run, rows, None)
         return path
 
-    def _finetune(self, root: Path, dataset: str, backbone: str, name: str, seed: int) -> Path:
+    def _finetune(self, root: Path, dataset: str, backbone: str, name: str, seed: int, trial: int) -> Path:
         strategy, common = self.strategies[name], self._common(dataset, backbone, seed)
         lost = (backbone, name, seed) in self.diverged
         epochs = (
             self.epochs + {"longer-steps": 6, "longer-compute": 4}.get(strategy.role, 0) * self.pretrain_epochs // 6
         )
-        rng = np.random.default_rng(int(digest(dataset, backbone, name, seed)[:8], 16))
+        key = (dataset, backbone, name, seed) if trial == 1 else (dataset, backbone, name, seed, trial)
+        rng = np.random.default_rng(int(digest(*key)[:8], 16))
         scale = 600 * {"egnn": 1.0, "gns": 1.4, "forcenet": 0.8}.get(backbone, 1.0) * (1 + 0.05 * seed)
         error = scale * strategy.factor * float(np.exp(self.noise * rng.standard_normal()))
+        error *= 1.0 if self.trials == 1 else 1 + 0.1 * abs(trial - 2)
+        error = 1.1 * TRIVIAL if (backbone, name, seed) in self.stuck else error
         decay = 4.0 if strategy.role != "pretrained" else 2.5
         time = np.arange(epochs + 1) / epochs
         wobble = 4 * self.wobble * time * (1 - time) * rng.standard_normal(epochs + 1)
@@ -145,10 +156,12 @@ class Simulation:
             "role": strategy.role,
             "task": strategy.task,
             "pretraining": strategy.pretraining,
+            "trial": trial,
+            "trials": self.trials,
             "status": "diverged" if lost else "completed",
             "config_hash": digest("config", name, backbone, seed),
             "start_checksum": final if parent else common["initial_checksum"],
-            "final_checksum": digest("finetuned", dataset, backbone, name, seed),
+            "final_checksum": digest("finetuned", dataset, backbone, name, seed, trial),
             "parent": str(parent) if parent else None,
             "parent_checksum": final if parent else None,
             "best_epoch": None if lost else epochs,
@@ -161,9 +174,18 @@ class Simulation:
         test |= {f"trivial_{q}": v for q, v in zip(QUANTITIES, (TRIVIAL, 1500.0, 12.0, 9.0), strict=True)}
         last = epochs // 3 if lost else epochs
         rows = [self._metrics(e, 1.0, val_force_rmse=curve[e], val_energy_rmse=curve[e] / 100) for e in range(last + 1)]
-        path = root / dataset / backbone / name / f"seed{seed}"
-        write_run(path, run, rows, {**test, "structures": 50, "per_structure": []})
+        path = root / dataset / backbone / (name if self.trials == 1 else f"{name}+{trial}") / f"seed{seed}"
+        write_run(path, run, rows, {**test, "structures": 50, "per_structure": [] if lost else self._tested(error)})
         return path
+
+    def _tested(self, error: float) -> list[dict[str, Any]]:
+        """Test structures whose squares average to that of ``error``; those of one group are equally hard."""
+        hardness = np.linspace(0.5, 1.5, self.groups)
+        return [
+            {"structure": 3 * group + i, "group": group, "force_rmse": error * h**0.5, "energy_error": error / 100}
+            for group, h in enumerate(hardness)
+            for i in range(3)
+        ]
 
     def _work(self, epochs: int, cost: float) -> dict[str, Any]:
         return {

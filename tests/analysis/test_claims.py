@@ -1,11 +1,11 @@
 import json
 
-import pandas as pd
 import pytest
 
+from priorbench.analysis.cases import join_verdicts
 from priorbench.analysis.collect import load_curves, load_runs
-from priorbench.analysis.convergence import compare_epochs, epochs_to_threshold
-from priorbench.analysis.rules import join_verdicts, judge_stability
+from priorbench.analysis.results import load_statistics
+from priorbench.analysis.stability import judge_stability
 
 
 def outcomes(experiment) -> dict[str, dict]:
@@ -28,6 +28,62 @@ def test_swapping_two_strategies_changes_the_verdict(make, sim) -> None:
     strategies["mask"].factor, strategies["scratch"].factor = 1.0, 0.6
     experiment = make(strategies=strategies).analyse()
     assert force(experiment, "C1") == force(experiment, "C4") == "contradicted"
+
+
+def test_every_decided_verdict_says_whether_it_survives_the_correction(make) -> None:
+    experiment = make(noise=0.15).analyse()
+    claim = outcomes(experiment)["C1"]
+    for case in claim["cases"]:
+        says = "survive Holm over 4 comparisons" if case["survives"] is False else "survives Holm over 4 comparisons"
+        assert (says in case["note"]) == (case["verdict"] != "undecided"), case
+        assert (case["survives"] is None) == (case["verdict"] == "undecided")
+    assert {case["survives"] for case in claim["cases"]} == {True, False}
+    for quantity in ("force", "energy"):
+        own = [case["survives"] for case in claim["cases"] if case["quantity"] == quantity]
+        assert f"{sum(own)} of {len(own)} decided survive Holm" in claim["outcomes"][quantity]["line"]
+
+
+def test_practical_equivalence_is_called_by_its_name(make, sim) -> None:
+    strategies = sim.default_strategies()
+    strategies["mask"].factor = 1.0
+    cases = outcomes(make(strategies=strategies, noise=0.001).analyse())["C1"]["cases"]
+    assert {(case["verdict"], case["equivalent"]) for case in cases} == {("contradicted", True)}
+    assert all("practically equal" in case["note"] for case in cases)
+    strategies["mask"].factor = 1.5
+    cases = outcomes(make("worse", strategies=strategies, noise=0.001).analyse())["C1"]["cases"]
+    assert {(case["verdict"], case["equivalent"]) for case in cases} == {("contradicted", False)}
+
+
+def test_no_claim_is_judged_by_a_variant_and_tables_show_it(make, sim) -> None:
+    strategies = sim.default_strategies()
+    strategies["mask-permuted"] = sim.Strategy("variant", 2.0, "masking", "mask")
+    experiment = make(strategies=strategies).analyse()
+    cases = [case for claim in outcomes(experiment).values() for case in claim["cases"]]
+    assert {case["strategy"] for case in cases} == {"mask"}
+    assert "mask-permuted" not in {case["reference"] for case in cases}
+    found = load_statistics(experiment.statistics_json).comparisons
+    families = {(c.reference_role, c.change.family) for c in found if c.strategy == "mask-permuted"}
+    assert families == {("scratch", 6), ("longer-steps", 6), ("longer-compute", None)}  # counted where it is shown
+    rows = [line for line in (experiment.root / "tables/rmse.md").read_text().splitlines() if "mask-permuted" in line]
+    assert len(rows) == 2
+    assert all("+" in row.split("|")[8] for row in rows)
+
+
+def test_c7_is_c1_on_molecules(make) -> None:
+    assert force(make("water", source="tip3p").analyse(), "C7") == "not tested in this experiment"
+    experiment = make("molecules", source="rmd17").analyse()
+    assert force(experiment, "C7") == "reproduced"
+    found = outcomes(experiment)
+    assert found["C7"]["cases"] == found["C1"]["cases"]
+
+
+def test_the_share_of_the_test_structures_stands_beside(make) -> None:
+    notes = {
+        groups: [case["note"] for case in outcomes(make(str(groups), groups=groups).analyse())["C1"]["cases"]]
+        for groups in (4, 8)
+    }
+    assert all("fewer than 5 test groups in 3 of 3 seeds" in note for note in notes[4])
+    assert all("test structures' share of variance" in note for note in notes[8])
 
 
 def test_no_difference_is_a_contradiction_when_measured_well_and_undecided_when_not(make, sim) -> None:
@@ -59,6 +115,22 @@ def test_a_longer_run_that_is_too_short_decides_nothing(make, sim) -> None:
             sim.edit(path / "run.json", steps=200)
     assert force(experiment.analyse(), "C2") == "undecided"
 
+    cases = outcomes(experiment)["C2"]["cases"]
+    own = [case for case in cases if case["reference"] == "longer-steps"]
+    assert {(case["survives"], "Holm" in case["note"]) for case in own} == {(None, False)}
+
+
+def test_a_pretraining_that_learned_nothing_is_told_of_the_seeds_that_started_from_it(make, sim) -> None:
+    experiment = make()
+    sim.edit(experiment.run("egnn", "pretrain-mask", 1) / "run.json", loss_best=0.9)
+    learned = {case["backbone"]: case["note"] for case in outcomes(experiment.analyse())["C1"]["cases"]}
+    assert "masking learned below its floor in 2 of 3" in learned["egnn"]
+    assert "masking learned below its floor in 0 of 3" in learned["gns"]  # a lower floor
+    for seed in (0, 1, 2):
+        sim.edit(experiment.run("gns", "pretrain-mask", seed) / "run.json", floor=None)
+    learned = {case["backbone"]: case["note"] for case in outcomes(experiment.analyse())["C1"]["cases"]}
+    assert "masking learned in 3 of 3" in learned["gns"]
+
 
 def test_c4_needs_both_readouts(make) -> None:
     experiment = make(backbones={"gns": "vector", "forcenet": "vector"}).analyse()
@@ -74,6 +146,7 @@ def test_a_diverged_run_decides_nothing_where_it_counts(analysed) -> None:
     assert "1 of 3 pairs diverged" in next(c["note"] for c in claim["cases"] if c["backbone"] == "gns")
     assert claim["outcomes"]["force"] | {"line": ""} == {
         "verdict": "undecided", "reproduced": 1, "contradicted": 0, "undecided": 1, "line": "",
+        "corrected": 1, "surviving": 1,
     }  # fmt: skip
 
 
@@ -92,61 +165,6 @@ def test_stability_divergence_first_then_spread() -> None:
     assert judge_stability((wild, []), (0, 5), (5, 5))[0] == "reproduced"
     assert judge_stability(([], wild), (5, 0), (5, 5))[0] == "contradicted"
     assert judge_stability((calm, wild[:4]), (0, 1), (5, 5))[0] == "undecided"
-
-
-def curves_of(strategies: dict[str, list[list[float]]]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {"strategy": name, "stage": "finetune", "seed": seed, "epoch": epoch, "val_force_rmse": value}
-            for name, seeds in strategies.items()
-            for seed, values in enumerate(seeds)
-            for epoch, value in enumerate(values)
-        ]
-    )
-
-
-def runs_of(best_epochs: list[float], status: str = "completed") -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {"strategy": name, "stage": "finetune", "seed": seed, "status": status, "best_epoch": best}
-            | {"pretrain_epochs": 2 if name == "mask" else 0}
-            for name in ("mask", "scratch")
-            for seed, best in enumerate(best_epochs)
-        ]
-    )
-
-
-SCRATCH = [9.0, 8.0, 6.0, 4.0, 5.0]
-
-
-def test_c5_counts_the_first_epoch_at_the_threshold() -> None:
-    curves = curves_of({"scratch": [SCRATCH, SCRATCH], "mask": [[3.0, 4.0, 3.0, 2.0, 2.0], [9.0, 8.0, 4.0, 3.0, 3.0]]})
-    epochs = epochs_to_threshold(runs_of([3, 3]), curves, "mask", "scratch")
-    assert [(e.threshold, e.scratch, e.strategy, e.censored) for e in epochs] == [
-        (4.0, 3, 1, False),
-        (4.0, 3, 2, False),
-    ]
-    assert compare_epochs(epochs, False).delta == pytest.approx((2 / 9) ** 0.5 - 1)
-    assert compare_epochs(epochs, True).delta == pytest.approx((3 * 4 / 9) ** 0.5 - 1)
-
-
-def test_c5_censoring_never_reproduces() -> None:
-    never = [9.0, 8.0, 7.0, 6.0, 5.0]
-    fast = [9.0, 1.0, 1.0, 1.0, 1.0]
-    curves = curves_of({"scratch": [SCRATCH] * 3, "mask": [fast, fast, never]})
-    epochs = epochs_to_threshold(runs_of([3, 3, 3]), curves, "mask", "scratch")
-    assert [(e.strategy, e.censored) for e in epochs] == [(1, False), (1, False), (5, True)]
-    assert compare_epochs(epochs, False).verdict == "undecided"
-    curves = curves_of({"scratch": [SCRATCH] * 3, "mask": [never] * 3})
-    epochs = epochs_to_threshold(runs_of([3, 3, 3]), curves, "mask", "scratch")
-    assert compare_epochs(epochs, False).verdict == "contradicted"
-
-
-def test_c5_without_a_threshold_is_undecided() -> None:
-    curves = curves_of({"scratch": [SCRATCH] * 2, "mask": [SCRATCH] * 2})
-    epochs = epochs_to_threshold(runs_of([3, 3], status="diverged"), curves, "mask", "scratch")
-    change = compare_epochs(epochs, False)
-    assert (change.verdict, change.diverged) == ("undecided", [0, 1])
 
 
 def test_below_the_floor_every_verdict_is_called_a_smoke_test(make) -> None:

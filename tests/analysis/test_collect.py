@@ -4,7 +4,14 @@ import pandas as pd
 import pytest
 
 from priorbench.analysis.collect import load_curves, load_runs
-from priorbench.analysis.records import RUN_COLUMNS, RUN_TIMES
+from priorbench.analysis.records import (
+    DEFAULTS,
+    RUN_COLUMNS,
+    RUN_KEY,
+    RUN_TIMES,
+    STRUCTURE_COLUMNS,
+    load_structures,
+)
 from priorbench.errors import PriorbenchError
 
 
@@ -100,6 +107,64 @@ def test_missing_parent_seed_duplicate_and_baselines(make, sim) -> None:
     experiment.runs = []
     with pytest.raises(PriorbenchError, match="no finetuned run"):
         experiment.collect()
+
+
+def test_pretraining_on_another_dataset_is_found_there(make, sim) -> None:
+    experiment = make(datasets=("tip3p", "revpbe0"), backbones={"gns": "vector"})
+    other = {seed: experiment.run("gns", "pretrain-mask", seed, "tip3p") for seed in (0, 1, 2)}
+    for seed, parent in other.items():
+        sim.edit(parent / "run.json", flops=1e9)
+        final = sim.digest("final", "tip3p", "gns", "mask", seed)
+        own = experiment.run("gns", "mask", seed, "revpbe0") / "run.json"
+        sim.edit(own, pretraining_dataset="tip3p", start_checksum=final)
+    runs = load_runs(experiment.collect().runs_csv).query("strategy == 'mask' and stage == 'finetune'")
+    cost = runs.groupby("dataset")["pretrain_flops"].unique().map(list)
+    assert cost["revpbe0"] == cost["tip3p"] == [1e9]
+    experiment.runs = [path for path in experiment.runs if path != other[1]]
+    with pytest.raises(PriorbenchError, match="'mask' is not among the runs"):
+        experiment.collect()
+
+
+def test_a_body_carried_over_without_heads_is_that_of_its_pretraining(make, sim) -> None:
+    experiment = make()
+    own = experiment.run("gns", "mask", 1) / "run.json"
+    sim.edit(own, start_checksum="body and new heads")
+    with pytest.raises(PriorbenchError, match="starts from weights body and new heads"):
+        experiment.collect()
+    sim.edit(own, settings={"transfer": "body"})
+    assert '{"transfer": "body"}' in set(load_runs(experiment.collect().runs_csv)["settings"].dropna())
+    sim.edit(own, parent_checksum="other")
+    with pytest.raises(PriorbenchError, match="takes its body from weights other"):
+        experiment.collect()
+
+
+def test_tables_older_than_a_column_get_its_default(make) -> None:
+    experiment = make(source="tip3p").collect()
+    runs, curves = load_runs(experiment.runs_csv), load_curves(experiment.curves_csv)
+    runs.drop(columns=list(DEFAULTS)).to_csv(experiment.runs_csv, index=False)
+    curves.drop(columns="trial").to_csv(experiment.curves_csv, index=False)
+    old = load_runs(experiment.runs_csv)
+    assert list(old.columns) == list(RUN_COLUMNS)
+    texts = {key: [None] for key in ("source", "protocol", "settings", "labels", "pretraining_dataset")}
+    numbers = {"trial": [1], "trials": [1], "tuning_flops": [0.0]}
+    assert {name: old[name].unique().tolist() for name in DEFAULTS} == texts | numbers
+    pd.testing.assert_frame_equal(old.drop(columns=list(DEFAULTS)), runs.drop(columns=list(DEFAULTS)))
+    pd.testing.assert_frame_equal(load_curves(experiment.curves_csv), curves)
+    runs.drop(columns="status").to_csv(experiment.runs_csv, index=False)
+    with pytest.raises(PriorbenchError, match="no column 'status'"):
+        load_runs(experiment.runs_csv)
+
+
+def test_structures_are_listed_with_the_key_of_their_run(make) -> None:
+    experiment = make(groups=4, diverged=(("gns", "mask", 1),)).collect()
+    table = load_structures(experiment.structures_csv)
+    assert list(table.columns) == list(STRUCTURE_COLUMNS)
+    assert len(table) == (2 * 3 * 5 - 1) * 12
+    runs = load_runs(experiment.runs_csv).query("stage == 'finetune' and status == 'completed'")
+    pooled = table.assign(square=table["force_rmse"] ** 2).groupby(RUN_KEY)["square"].mean() ** 0.5
+    assert pooled.sort_index().tolist() == pytest.approx(
+        runs.set_index(RUN_KEY)["test_force_rmse"].sort_index().tolist()
+    )
 
 
 def test_broken_runs_are_one_clear_line(make, sim) -> None:

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from priorbench.analysis.convergence_figure import pretraining_rows
 from priorbench.analysis.figures import figures
+from priorbench.analysis.records import load_runs
+from priorbench.analysis.results import load_statistics
 from priorbench.analysis.style import colour, spread
 
 NAMES = ("convergence.pdf", "convergence.png", "rmse.pdf", "rmse.png")
@@ -39,6 +42,22 @@ def test_one_backbone_and_all_runs_of_a_strategy_lost(make, tmp_path: Path) -> N
     experiment = make(backbones={"gns": "vector"}, diverged=lost).analyse()
     figures(experiment.runs_csv, experiment.curves_csv, experiment.statistics_json, tmp_path / "figures")
     assert all((tmp_path / "figures" / name).stat().st_size > 5000 for name in NAMES)
+
+
+def test_the_strip_shows_the_pretrainings_that_the_seeds_started_from(make, sim) -> None:
+    """One seed of another dataset's runs began with another pretraining, chosen among its trials."""
+    experiment = make(datasets=("tip3p", "revpbe0"), backbones={"gns": "vector"})
+    for seed, name in enumerate(("mask", "mask", "denoise")):
+        final = sim.digest("final", "tip3p", "gns", name, seed)
+        own = experiment.run("gns", "mask", seed, "revpbe0") / "run.json"
+        sim.edit(own, pretraining_dataset="tip3p", pretraining=name, start_checksum=final)
+    found = load_statistics(experiment.analyse().statistics_json)
+    result = next(r for r in found.of("revpbe0", "gns") if r.strategy == "mask")
+    rows = pretraining_rows(load_runs(experiment.runs_csv), result)
+    assert set(zip(rows["dataset"], rows["strategy"], rows["seed"], strict=True)) == {
+        ("tip3p", "mask", 0), ("tip3p", "mask", 1), ("tip3p", "denoise", 2),
+    }  # fmt: skip
+    figures(experiment.runs_csv, experiment.curves_csv, experiment.statistics_json, experiment.root / "figures")
 
 
 def test_colours_follow_role_and_task() -> None:

@@ -1,6 +1,8 @@
+import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -37,12 +39,19 @@ def test_table_has_every_strategy_and_the_trivial_predictor(analysed) -> None:
     assert "2,000 structure-steps of finetuning, 0.083 %" in caption
 
 
+def without_seconds(claims_json: Path) -> Any:
+    """All verdicts with their cases, but for C5 in seconds, which decides nothing."""
+    content = json.loads(claims_json.read_text())
+    for claim in content["claims"]:
+        claim["cases"] = [case for case in claim["cases"] if not case["part"].endswith("seconds")]
+    return content
+
+
 def test_tables_are_the_same_on_another_clock(make) -> None:
     first, second = (make(name, time_scale=scale).analyse() for name, scale in (("a", 1.0), ("b", 7.0)))
     a, b = (pd.read_csv(e.root / "tables" / "rmse.csv").iloc[:, :-1] for e in (first, second))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
-    for name in ("claims.json", "claims.md"):
-        assert (first.root / name).read_bytes() == (second.root / name).read_bytes()
+    assert without_seconds(first.root / "claims.json") == without_seconds(second.root / "claims.json")
 
 
 def test_the_same_runs_give_the_same_bytes(make) -> None:
@@ -62,7 +71,7 @@ def test_latex_table_is_balanced(analysed) -> None:
     text = (analysed.root / "tables" / "rmse.tex").read_text()
     body = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:]
     assert len(body) == 12
-    assert all(line.count(" & ") == 12 and line.endswith("\\\\") for line in body)
+    assert all(line.count(" & ") == 14 and line.endswith("\\\\") for line in body)
     assert text.count("{") == text.count("}")
     assert text.isascii()
 

@@ -154,8 +154,8 @@ def test_a_job_is_timed_to_its_first_step(capsys: pytest.CaptureFixture[str], mo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backbones", "gsn"], "--backbones: unknown 'gsn'; known are egnn, gns, forcenet"),
-        (["--tasks", "masking", "x"], "--tasks: unknown 'x'; known are masking, denoising, potential"),
+        (["--backbones", "gsn"], "--backbones: unknown 'gsn'; known are egnn, gns, forcenet, painn"),
+        (["--tasks", "x"], "--tasks: unknown 'x'; known are masking, denoising, masking_denoising, potential"),
         (["--suites", "x"], "--suites: unknown 'x'; known are steps, startup, parallel, packed, scale"),
         (["--atoms", "192", "100"], "--atoms: 100 atoms are no whole water molecules; give multiples of 3"),
         (["--batch-size", "0"], "--batch-size: 0 is less than 1"),

@@ -17,6 +17,7 @@ from priorbench.config import Training
 from priorbench.datasets.blocks import Block, assemble
 from priorbench.frames import Frames
 from priorbench.neighbours import Neighbours, build, neighbour_list
+from priorbench.registry import load
 from priorbench.tasks.base import Example, Task
 from priorbench.tasks.denoising import Denoising, DenoisingOptions
 from priorbench.tasks.masking import Masking, MaskingOptions
@@ -26,7 +27,7 @@ from priorbench.training.optimiser import Adam
 from priorbench.training.step import accumulate
 from priorbench.training.store import Store
 from tests.conftest import HOH, OH, make_frames, one_structure
-from tests.networks import CUTOFF, every_network, network
+from tests.networks import CUTOFF, network, specs
 
 ROOT = str(Path(__file__).parents[2])
 if ROOT not in sys.path:  # it is where `python -m pytest` runs, but not with `pytest` alone
@@ -44,6 +45,10 @@ TASKS: dict[str, Task] = {
     "potential": Potential(PotentialOptions()),
 }
 every_task = pytest.mark.parametrize("task", TASKS)
+# A backbone may do without a textbook version.
+every_network = pytest.mark.parametrize(
+    "spec", [s for s in specs() if load("backbone", s.values[0]["architecture"]).__name__ in textbook.NETWORKS]
+)
 WHOLE = 10**9  # edges of a part
 
 

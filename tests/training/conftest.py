@@ -14,6 +14,7 @@ from tests.networks import CUTOFF
 
 BACKBONE = {"name": "small", "architecture": "gns", "cutoff": CUTOFF, "layers": 1, "width": 8}
 TRAINING = {"epochs": 2, "batch_size": 2, "learning_rate": 1e-3}
+BY_STEPS = {"by": "steps", "times": None}
 TRAIN, VALIDATION, TEST = [0, 1, 2, 3, 4], [5, 6], [7, 8]
 
 

@@ -12,11 +12,12 @@ from priorbench.evaluation.errors import evaluate
 from priorbench.frames import Frames
 from priorbench.io import read_json
 from priorbench.kernels.library import in_use, plain
+from priorbench.training.data import drawn
 from priorbench.training.model import load_model
 from priorbench.training.run import run, run_all
 from tests.conftest import make_frames
 from tests.networks import CUTOFF, every_network
-from tests.training.conftest import TEST, TRAIN, VALIDATION, from_mask, spec, write_inputs
+from tests.training.conftest import BY_STEPS, TEST, TRAIN, VALIDATION, from_mask, spec, write_inputs
 
 TIMES = ("seconds", "structures_per_s")
 CLOCKS = (*TIMES, "setup_seconds", "validation_seconds", "evaluation_seconds")
@@ -154,11 +155,12 @@ def test_a_diverged_pretraining_is_counted_up_to_the_tables(inputs, tmp_path):
     from priorbench.analysis.collect import collect, load_runs
 
     hot = {"epochs": 1, "batch_size": 2, "learning_rate": 1e30, "gradient_clip": None}
-    longer = {"by": "steps", "training": {"epochs": 1, "batch_size": 2}}
     run(spec("pretrain", training=hot), inputs, 1, tmp_path / "pretrained")
     given = replace(inputs, parent=tmp_path / "pretrained/model.safetensors")
+    budget = replace(inputs, budget=tmp_path / "pretrained/run.json")
     run(spec(), inputs, 1, tmp_path / "scratch")
-    run(spec(strategy="longer-steps", role="longer-steps", longer=longer), inputs, 1, tmp_path / "longer")
+    run(spec(strategy="longer-steps", role="longer-steps", longer=BY_STEPS), budget, 1, tmp_path / "longer")
+    assert record(tmp_path / "longer")["steps"] == 2 * 3 + 3  # as many as the pretraining was to make
     run(from_mask(), given, 1, tmp_path / "mask")
     folders = [tmp_path / name for name in ("pretrained", "scratch", "longer", "mask")]
     collect(folders, tmp_path / "runs.csv", tmp_path / "curves.csv")
@@ -177,18 +179,62 @@ def test_an_altered_frames_file_is_noticed(inputs, tmp_path):
 
 def test_longer_runs_spend_what_pretraining_spent(inputs, pretrained, tmp_path):
     run(spec(), inputs, 1, tmp_path / "scratch")
-    steps = {"by": "steps", "training": record(tmp_path / "pretrained") | {"epochs": 3, "batch_size": 5}}
-    steps["training"] = {"epochs": 3, "batch_size": 5, "learning_rate": 1e-3}
-    run(spec(strategy="longer-steps", longer=steps), inputs, 1, tmp_path / "steps")
-    assert record(tmp_path / "steps")["steps"] == record(tmp_path / "scratch")["steps"] + 3
-    compute = {"by": "compute", "training": steps["training"]}
     budget = replace(inputs, budget=tmp_path / "pretrained" / "run.json")
+    run(spec(strategy="longer-steps", longer=BY_STEPS), budget, 1, tmp_path / "steps")
+    compute = {"by": "compute", "times": None}
     run(spec(strategy="longer-compute", longer=compute), budget, 1, tmp_path / "compute")
-    scratch, longer, parent = (record(tmp_path / n) for n in ("scratch", "compute", "pretrained"))
+    scratch, steps, longer, parent = (
+        record(tmp_path / name) for name in ("scratch", "steps", "compute", "pretrained")
+    )
+    assert steps["steps"] == scratch["steps"] + parent["steps"]
     step = scratch["flops"] / scratch["steps"]
     assert abs(longer["flops"] - scratch["flops"] - parent["flops"]) <= step
     with pytest.raises(PriorbenchError, match="--budget"):
         run(spec(strategy="longer-compute", longer=compute), inputs, 1, tmp_path / "out")
+
+
+def test_a_longer_run_may_be_a_multiple_of_finetuning(inputs, tmp_path):
+    run(spec(strategy="longer", longer={"by": "steps", "times": 1.5}), inputs, 1, tmp_path / "out")
+    assert record(tmp_path / "out")["steps"] == 9  # 1.5 × 2 epochs × 3 batches
+
+
+def test_fewer_structures_are_among_more_and_seen_alone(inputs, tmp_path):
+    few, more = (drawn(np.arange(10, 30), count, seed=3) for count in (4, 9))
+    assert set(few) < set(more) < set(range(10, 30))
+    assert list(drawn(np.arange(5), None, seed=3)) == [0, 1, 2, 3, 4]
+    run(spec(structures=3), inputs, 1, tmp_path / "out")
+    assert record(tmp_path / "out")["train_structures"] == 3
+    with pytest.raises(PriorbenchError, match="6 are asked for, the training side has 5"):
+        run(spec(structures=6), inputs, 1, tmp_path / "none")
+
+
+def test_structures_without_labels_are_left_out(inputs, tmp_path):
+    frames = make_frames(9)
+    other = replace(frames, forces=2 * frames.forces)
+    other.metadata.update(relabels=frames.hash(), unlabelled=[0, 6])
+    other.save(tmp_path / "labelled.safetensors")
+    given = replace(inputs, frames=tmp_path / "labelled.safetensors")
+    run(spec("pretrain", task={"name": "potential"}, labels="doubled"), given, 1, tmp_path / "out")
+    own = record(tmp_path / "out")
+    assert (own["train_structures"], own["validation_structures"]) == (4, 1)
+    assert own["data_hash"] == frames.hash()
+
+
+def test_weights_pretrained_on_other_data_must_not_have_seen_test_structures(inputs, pretrained, tmp_path):
+    """Another dataset by name, whose training structures are this run's test structures in another order."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    frames = make_frames(9)
+    backwards = frames.positions.reshape(9, -1, 3)[::-1].reshape(-1, 3)
+    other = write_inputs(folder, replace(frames, positions=backwards, metadata={**frames.metadata}))
+    run(spec("pretrain", dataset="elsewhere"), other, 1, tmp_path / "elsewhere")
+    given = replace(inputs, parent=tmp_path / "elsewhere/model.safetensors")
+    with pytest.raises(PriorbenchError, match="pretrained on 2 of the 2 test structures"):
+        run(from_mask(pretraining_dataset="elsewhere"), given, 1, tmp_path / "out")
+    unrelated = write_inputs(folder, make_frames(9, seed=1))
+    run(spec("pretrain", dataset="elsewhere"), unrelated, 1, tmp_path / "elsewhere")
+    run(from_mask(pretraining_dataset="elsewhere"), given, 1, tmp_path / "out")
+    assert record(tmp_path / "out")["start_checksum"] == record(tmp_path / "elsewhere")["final_checksum"]
 
 
 def test_finetuning_cannot_see_test_labels(tmp_path):

@@ -2,6 +2,7 @@
 
 In:  run.json, metrics.csv and test.json of every run, run.json and metrics.csv of every pretraining.
 Out: runs.csv, curves.csv       one row per run; one row per epoch of every run and pretraining
+     structures.csv, trials.csv one row per run and test structure; one row per trial, validation errors only
      statistics.json            means with 95 % intervals, paired comparisons with scratch and longer
      tables/rmse.{csv,md,tex}   test errors with intervals, compute and the trivial predictor beside them
      figures/                   convergence.{pdf,png}, rmse.{pdf,png}
@@ -10,13 +11,15 @@ Out: runs.csv, curves.csv       one row per run; one row per epoch of every run 
 
 
 rule collect:
-    """Gather all records into two flat tables."""
+    """Gather all records into flat tables; of several trials of a run, keep the one that validates best."""
     input:
         every_run("run.json", "metrics.csv", "test.json"),
         every_pretraining("run.json", "metrics.csv"),
     output:
-        runs="<results>/runs.csv",
-        curves="<results>/curves.csv",
+        runs="<analysis>/runs.csv",
+        curves="<analysis>/curves.csv",
+        structures="<analysis>/structures.csv",
+        trials="<analysis>/trials.csv",
     log:
         "<logs>/collect.log",
     benchmark:
@@ -29,16 +32,18 @@ rule collect:
         "Collect the records of all runs"
     shell:
         "priorbench collect --runs {params.folders:q}"
-        " --runs-csv {output.runs:q} --curves-csv {output.curves:q} > {log:q} 2>&1"
+        " --runs-csv {output.runs:q} --curves-csv {output.curves:q}"
+        " --structures-csv {output.structures:q} --trials-csv {output.trials:q} > {log:q} 2>&1"
 
 
 rule statistics:
     """Estimate means, intervals and paired differences."""
     input:
-        runs="<results>/runs.csv",
-        curves="<results>/curves.csv",
+        runs="<analysis>/runs.csv",
+        curves="<analysis>/curves.csv",
+        structures="<analysis>/structures.csv",
     output:
-        "<results>/statistics.json",
+        "<analysis>/statistics.json",
     log:
         "<logs>/statistics.log",
     benchmark:
@@ -49,23 +54,23 @@ rule statistics:
         "Estimate means, intervals and paired differences"
     shell:
         "priorbench statistics --runs-csv {input.runs:q} --curves-csv {input.curves:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --structures-csv {input.structures:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule make_tables:
     """Write the error table for reading, for LaTeX and for machines."""
     input:
-        runs="<results>/runs.csv",
-        statistics="<results>/statistics.json",
+        runs="<analysis>/runs.csv",
+        statistics="<analysis>/statistics.json",
     output:
         csv=report(
-            "<results>/tables/rmse.csv",
+            "<analysis>/tables/rmse.csv",
             caption="../report/table.rst",
             category="1. Errors",
             labels={"what": "table"},
         ),
-        markdown="<results>/tables/rmse.md",
-        latex="<results>/tables/rmse.tex",
+        markdown="<analysis>/tables/rmse.md",
+        latex="<analysis>/tables/rmse.tex",
     log:
         "<logs>/tables.log",
     benchmark:
@@ -85,24 +90,24 @@ rule make_tables:
 rule make_figures:
     """Draw errors by strategy and convergence by epoch and by second."""
     input:
-        runs="<results>/runs.csv",
-        curves="<results>/curves.csv",
-        statistics="<results>/statistics.json",
+        runs="<analysis>/runs.csv",
+        curves="<analysis>/curves.csv",
+        statistics="<analysis>/statistics.json",
     output:
         errors=report(
-            "<results>/figures/rmse.png",
+            "<analysis>/figures/rmse.png",
             caption="../report/rmse.rst",
             category="1. Errors",
             labels={"what": "figure"},
         ),
         convergence=report(
-            "<results>/figures/convergence.png",
+            "<analysis>/figures/convergence.png",
             caption="../report/convergence.rst",
             category="2. Convergence",
             labels={"what": "figure"},
         ),
-        errors_pdf="<results>/figures/rmse.pdf",
-        convergence_pdf="<results>/figures/convergence.pdf",
+        errors_pdf="<analysis>/figures/rmse.pdf",
+        convergence_pdf="<analysis>/figures/convergence.pdf",
     log:
         "<logs>/figures.log",
     benchmark:
@@ -121,13 +126,13 @@ rule make_figures:
 rule judge_claims:
     """Judge every claim of the paper by the rules that were fixed beforehand."""
     input:
-        runs="<results>/runs.csv",
-        curves="<results>/curves.csv",
-        statistics="<results>/statistics.json",
+        runs="<analysis>/runs.csv",
+        curves="<analysis>/curves.csv",
+        statistics="<analysis>/statistics.json",
     output:
-        json="<results>/claims.json",
+        json="<analysis>/claims.json",
         markdown=report(
-            "<results>/claims.md",
+            "<analysis>/claims.md",
             caption="../report/claims.rst",
             category="3. Claims",
             labels={"what": "verdicts"},

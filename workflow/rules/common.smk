@@ -25,6 +25,9 @@ except PriorbenchError as error:
     # Not a WorkflowError: it would add the line of this file to the one line that helps.
     sys.exit(f"Error: {CONFIGFILE}: {str(error).removeprefix(f'{CONFIGFILE}: ')}")
 
+# Tables, figures and verdicts; an experiment whose runs several questions share has a folder for each.
+ANALYSIS = CONFIG.analysis_folder
+
 # Jobs find `priorbench` beside the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(
     PATH=os.pathsep.join(
@@ -61,6 +64,10 @@ def spec_of_dataset(wildcards):
     return as_json(runs.dataset_spec(CONFIG, wildcards.dataset))
 
 
+def spec_of_labels(wildcards):
+    return as_json({"name": wildcards.labels})
+
+
 def spec_of_split(wildcards):
     return as_json(runs.split_spec(CONFIG, int(wildcards.seed)))
 
@@ -90,17 +97,22 @@ def spec_of_finetuning(wildcards):
 
 def epochs_ahead_of_pretraining(wildcards):
     """Epochs from the start of a pretraining to the end of the finetuning after it; the longest way goes first."""
-    stages = CONFIG.pretraining[wildcards.pretraining], CONFIG.finetuning
-    return sum(stage.training_for(wildcards.backbone).epochs for stage in stages)
+    cell = wildcards.dataset, wildcards.backbone
+    stages = (
+        CONFIG.pretraining_for(wildcards.pretraining, *cell),
+        CONFIG.finetuning_for(*cell),
+    )
+    return sum(stage.training.epochs for stage in stages)
 
 
 def epochs_of_finetuning(wildcards):
-    """Epochs of a finetuning, what it takes longer for its matched pretraining included."""
-    stages = [CONFIG.finetuning]
-    strategy = CONFIG.strategies[wildcards.strategy]
-    if strategy.longer:
-        stages.append(CONFIG.pretraining[strategy.matching])
-    return sum(stage.training_for(wildcards.backbone).epochs for stage in stages)
+    """Epochs of a finetuning, what it takes longer included."""
+    cell = wildcards.dataset, wildcards.backbone
+    strategy = CONFIG.strategies[CONFIG.trials[wildcards.strategy].strategy]
+    epochs = CONFIG.finetuning_for(*cell).training.epochs
+    if strategy.longer and strategy.matching:
+        return epochs + CONFIG.pretraining_for(strategy.matching, *cell).training.epochs
+    return int(epochs * (strategy.times or 1))
 
 
 def raw_parts(wildcards):
@@ -140,7 +152,7 @@ def every_neighbours():
 
 
 def structures(wildcards):
-    """What a training job reads: frames, the neighbours within the backbone's cutoff, and the splits of its seeds."""
+    """What a finetuning job reads: frames, the neighbours within the backbone's cutoff, and the splits of its seeds."""
     data = f"<results>/data/{wildcards.dataset}"
     return {
         "frames": f"{data}/frames.safetensors",
@@ -149,18 +161,32 @@ def structures(wildcards):
     }
 
 
+def structures_of_pretraining(wildcards):
+    """The same for a pretraining, with other labels where it asks for them."""
+    labels = CONFIG.pretraining[wildcards.pretraining].labels
+    files = structures(wildcards)
+    if labels:
+        files["frames"] = f"<results>/data/{wildcards.dataset}/labels/{labels}.safetensors"
+    return files
+
+
+def pretrained(wildcards, pretraining, file):
+    """A file of a pretraining of the same seeds, on the dataset that it learns from."""
+    dataset = CONFIG.pretraining_dataset(pretraining, wildcards.dataset)
+    run = f"<results>/pretrained/{dataset}/{wildcards.backbone}/{pretraining}"
+    return expand(f"{run}/seed{{seed}}/{file}", seed=seeds_of(wildcards))
+
+
 def ancestry(wildcards):
-    """What a strategy takes from the pretraining of the same seeds: its weights, or the record of its compute."""
-    strategy = CONFIG.strategies[wildcards.strategy]
-    if strategy.pretraining:
-        key, pretraining, file = "parent", strategy.pretraining, "model.safetensors"
-    elif strategy.longer == "compute":
-        key, pretraining, file = "budget", strategy.matching, "run.json"
-    else:
-        return {}
-    runs_of = f"<results>/pretrained/{wildcards.dataset}/{wildcards.backbone}"
-    paths = f"{runs_of}/{pretraining}/seed{{seed}}/{file}"
-    return {key: expand(paths, seed=seeds_of(wildcards))}
+    """What a run takes from a pretraining: its weights, the size of its outputs, or the record of its budget."""
+    trial = CONFIG.trials[wildcards.strategy]
+    strategy = CONFIG.strategies[trial.strategy]
+    parent = trial.pretraining or strategy.rescale
+    if parent:
+        return {"parent": pretrained(wildcards, parent, "model.safetensors")}
+    if strategy.matching:
+        return {"budget": pretrained(wildcards, strategy.matching, "run.json")}
+    return {}
 
 
 def ancestry_options(wildcards, input):
@@ -168,40 +194,83 @@ def ancestry_options(wildcards, input):
     return [word for key in ancestry(wildcards) for word in (f"--{key}", *input[key])]
 
 
-def pretrainings_used():
-    """The pretrainings that some strategy starts from or is matched to."""
-    entries = CONFIG.strategies.values()
-    return sorted(
-        {
-            s.pretraining or s.matching
-            for s in entries
-            if s.pretraining or s.longer == "compute"
-        }
-    )
-
-
 def every_run(*names):
     """The files `names` of every finetuned run."""
-    return expand(
-        "<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/{name}",
-        dataset=CONFIG.datasets,
-        backbone=CONFIG.backbones,
-        strategy=CONFIG.strategies,
-        seed=CONFIG.seeds,
-        name=names,
-    )
+    return [
+        file
+        for dataset in CONFIG.finetuned_datasets
+        for backbone in CONFIG.backbones
+        for file in expand(
+            "<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/{name}",
+            dataset=dataset,
+            backbone=backbone,
+            strategy=CONFIG.trials_on(dataset, backbone),
+            seed=CONFIG.seeds,
+            name=names,
+        )
+    ]
 
 
 def every_pretraining(*names):
-    """The files `names` of every pretraining that a run needs."""
+    """The files `names` of every pretraining that a run needs, each once."""
+    places = {
+        (source, backbone, pretraining)
+        for dataset in CONFIG.finetuned_datasets
+        for backbone in CONFIG.backbones
+        for source, pretraining in CONFIG.pretrainings_on(dataset, backbone)
+    }
+    return [
+        file
+        for dataset, backbone, pretraining in sorted(places)
+        for file in expand(
+            "<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/{name}",
+            dataset=dataset,
+            backbone=backbone,
+            pretraining=pretraining,
+            seed=CONFIG.seeds,
+            name=names,
+        )
+    ]
+
+
+def structures_of_probes(wildcards):
+    """What a probe reads: frames, neighbours and the split of its seed."""
+    data = f"<results>/data/{wildcards.dataset}"
+    return {
+        "frames": f"{data}/frames.safetensors",
+        "neighbours": f"{data}/neighbours-{CONFIG.backbones[wildcards.backbone].cutoff!r}.safetensors",
+        "split": f"{data}/split-seed{wildcards.seed}.json",
+    }
+
+
+def probed_models(wildcards):
+    """Every network of a dataset, backbone and seed, pretrained on that very dataset or finetuned."""
+    cell = wildcards.dataset, wildcards.backbone
+    pretrained = [
+        f"pretrained/{'/'.join(cell)}/{name}"
+        for dataset, name in CONFIG.pretrainings_on(*cell)
+        if dataset == wildcards.dataset
+    ]
+    finetuned = [f"runs/{'/'.join(cell)}/{name}" for name in CONFIG.trials_on(*cell)]
+    return [
+        f"<results>/{run}/seed{wildcards.seed}/model.safetensors"
+        for run in (*pretrained, *finetuned)
+    ]
+
+
+def every_probe():
+    """The probes of every dataset, backbone and seed."""
     return expand(
-        "<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/{name}",
-        dataset=CONFIG.datasets,
+        "<results>/probes/{dataset}/{backbone}/seed{seed}.csv",
+        dataset=CONFIG.finetuned_datasets,
         backbone=CONFIG.backbones,
-        pretraining=pretrainings_used(),
         seed=CONFIG.seeds,
-        name=names,
     )
+
+
+def probes_of_question():
+    """The table of probes where the question is what is learned."""
+    return ["<analysis>/probes.csv"] if CONFIG.question == "q8" else []
 
 
 def folders(wildcards, input):

@@ -4,6 +4,7 @@ In:  nothing but the configuration; a downloaded source is verified against its 
 Out: data/<dataset>/
        raw/<part>.npz                   one independent trajectory or one downloaded file, in the source's own units
        frames.safetensors               structures in Å, eV, eV/Å with groups, bonds and molecules
+       labels/<labels>.safetensors      the same structures with energies and forces of another method
        neighbours-<cutoff>.safetensors  pairs closer than the cutoff in Å, one file for all backbones that share it
        split-seed<n>.json               training, validation and test structures; whole groups go to one side
        checks.{png,pdf}                 temperature, energy and structure of generated trajectories
@@ -51,6 +52,26 @@ rule convert:
     shell:
         "priorbench convert --dataset {params.spec:q} --parts {input:q}"
         " --output {output:q} > {log:q} 2>&1"
+
+
+rule relabel:
+    """Give the structures the energies and forces of another method; their splits and neighbours stay theirs."""
+    input:
+        "<results>/data/{dataset}/frames.safetensors",
+    output:
+        "<results>/data/{dataset}/labels/{labels}.safetensors",
+    log:
+        "<logs>/relabel/{dataset}-{labels}.log",
+    benchmark:
+        "<benchmarks>/relabel/{dataset}-{labels}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        by=spec_of_labels,
+    message:
+        "Label {wildcards.dataset} by {wildcards.labels}"
+    shell:
+        "priorbench relabel --frames {input:q} --by {params.by:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule checks:

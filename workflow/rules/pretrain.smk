@@ -13,7 +13,7 @@ A job takes one seed or all (`seeds_per_job`); what a seed leaves is the same.
 rule pretrain:
     """Train a backbone on a pretraining task; same seed, same initial weights as every run it is compared with."""
     input:
-        unpack(structures),
+        unpack(structures_of_pretraining),
     output:
         model=of_seeds(
             "<results>/pretrained/{dataset}/{backbone}/{pretraining}/seed{seed}/model.safetensors"

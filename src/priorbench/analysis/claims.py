@@ -10,19 +10,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from priorbench.analysis.cases import Case, join_verdicts
 from priorbench.analysis.evidence import Weight, weigh
 from priorbench.analysis.records import load_curves, load_runs
 from priorbench.analysis.results import COVERS, QUANTITY_NAMES, Quantity, Statistics, load_statistics
 from priorbench.analysis.rules import (
     RULES,
-    Case,
-    join_verdicts,
     judge_convergence,
     judge_denoising,
     judge_every_backbone,
     judge_gain,
     judge_longer,
+    judge_molecules,
 )
+from priorbench.analysis.stability import judge_forcenet
 from priorbench.analysis.text import MISSING, markdown_table, percent
 from priorbench.io import write_json, write_text
 
@@ -43,18 +44,25 @@ class Claim:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A claim for one quantity over all its deciding cases; ``verdict`` may be "not tested in this experiment"."""
+    """A claim for one quantity over all its deciding cases; ``verdict`` may be "not tested in this experiment".
+
+    Of ``corrected`` decided verdicts that have a p-value ``surviving`` hold after correction for their number.
+    """
 
     verdict: str
     reproduced: int
     contradicted: int
     undecided: int
+    corrected: int
+    surviving: int
 
     def describe(self, label: str | None) -> str:
         """The verdict with its counts, and the label of an experiment below the evidence floor."""
         if self.verdict == NOT_TESTED:
             return self.verdict
         counts = f"{self.reproduced} reproduced, {self.contradicted} contradicted, {self.undecided} undecided"
+        if self.corrected:
+            counts += f"; {self.surviving} of {self.corrected} decided survive Holm"
         return f"{self.verdict} ({counts})" + (f" — {label}" if label else "")
 
 
@@ -92,13 +100,13 @@ CLAIMS = [
     Claim(
         "C6",
         "It stabilises ForceNet, whose training from scratch is unstable",
-        lambda statistics, runs, curves: [],
-        "needs runs over several learning rates and more seeds than a comparison of accuracy",
+        lambda statistics, runs, curves: judge_forcenet(statistics),
+        "needs masking and scratch on ForceNet at two or more learning rates, with five or more seeds",
     ),
     Claim(
         "C7",
         "It carries over to small organic molecules (revised MD17)",
-        lambda statistics, runs, curves: [],
+        lambda statistics, runs, curves: judge_molecules(statistics),
         "needs the molecules of revised MD17 and their own masking of single hydrogens",
     ),
 ]
@@ -111,6 +119,11 @@ class Judged:
     claim: Claim
     outcomes: dict[Quantity, Outcome]
     cases: list[Case]
+
+    @property
+    def reason(self) -> str | None:
+        """Why the claim is not tested; None where some case decides."""
+        return None if any(case.decisive for case in self.cases) else self.claim.untested
 
 
 def claims(
@@ -137,9 +150,18 @@ def judge(statistics: Statistics, runs: pd.DataFrame, curves: pd.DataFrame) -> l
 
 
 def _outcome(cases: list[Case], quantity: Quantity) -> Outcome:
-    found = [case.verdict for case in cases if case.quantity == quantity and case.decisive]
+    own = [case for case in cases if case.quantity == quantity and case.decisive]
+    found = [case.verdict for case in own]
     overall = join_verdicts(found) if found else NOT_TESTED
-    return Outcome(overall, found.count("reproduced"), found.count("contradicted"), found.count("undecided"))
+    survive = [case.survives for case in own if case.survives is not None]
+    return Outcome(
+        verdict=overall,
+        reproduced=found.count("reproduced"),
+        contradicted=found.count("contradicted"),
+        undecided=found.count("undecided"),
+        corrected=len(survive),
+        surviving=sum(survive),
+    )
 
 
 def _as_json(judged: list[Judged], weight: Weight) -> dict[str, object]:
@@ -155,7 +177,7 @@ def _as_json(judged: list[Judged], weight: Weight) -> dict[str, object]:
                     quantity: {**asdict(outcome), "line": outcome.describe(weight.label)}
                     for quantity, outcome in item.outcomes.items()
                 },
-                "reason": None if item.cases else item.claim.untested,
+                "reason": item.reason,
                 "cases": [{**asdict(case), "label": weight.label} for case in item.cases],
             }
             for item in judged
@@ -179,8 +201,11 @@ def _as_markdown(judged: list[Judged], weight: Weight) -> str:
 
 def _details(item: Judged, weight: Weight) -> str:
     title = f"## {item.claim.id}: {item.claim.text}\n\n"
+    if item.reason:
+        title += f"{NOT_TESTED[0].upper()}{NOT_TESTED[1:]}: {item.reason}.\n"
     if not item.cases:
-        return f"{title}{NOT_TESTED[0].upper()}{NOT_TESTED[1:]}: {item.claim.untested}.\n"
+        return title
+    title += "\n" if item.reason else ""
     header = [
         "dataset",
         "backbone",
@@ -199,7 +224,8 @@ def _details(item: Judged, weight: Weight) -> str:
 
 def _row(case: Case, weight: Weight) -> list[str]:
     interval = MISSING if case.low is None else f"[{percent(case.low)}, {percent(case.high)}]"
-    judged = f"{case.verdict} ({weight.label})" if weight.label else case.verdict
+    found = case.verdict if case.decisive else f"({case.verdict})"
+    judged = f"{found} ({weight.label})" if weight.label else found
     return [
         *(case.dataset, case.backbone, case.strategy, case.reference, case.quantity, case.part, judged),
         *(percent(case.value), interval, MISSING if case.pairs is None else str(case.pairs), case.note),

@@ -1,28 +1,34 @@
-"""Gather finished runs into two tables: ``runs.csv`` (one row per run) and ``curves.csv`` (one row per epoch).
+"""Gather finished runs into flat tables, one row per run, epoch, test structure and trial.
 
 In: run directories, each with ``run.json`` and ``metrics.csv``, those of finetuned runs also with ``test.json``.
 Out: the tables of :mod:`priorbench.analysis.records`, sorted, whatever the order of the directories.  Runs that cannot
-be compared fairly are refused (:mod:`priorbench.analysis.guards`).
+be compared fairly are refused (:mod:`priorbench.analysis.guards`); of several trials of a run one is chosen
+(:mod:`priorbench.analysis.trials`) before any test error is read.
 """
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from priorbench.analysis.guards import check_runs, parent_of
+from priorbench.analysis.guards import check_runs, check_tested, parent_of
 from priorbench.analysis.records import (
     CURVE_KEY,
+    DEFAULTS,
     FINETUNE_ONLY,
     METRIC_COLUMNS,
     PRETRAIN_ONLY,
     QUANTITIES,
     RUN_COLUMNS,
     RUN_FIELDS,
+    RUN_KEY,
+    STRUCTURE_COLUMNS,
     TEST_COLUMNS,
     load_curves,
     load_runs,
 )
+from priorbench.analysis.trials import check_trials, choose, trial_rows
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_json, write_rows
 
@@ -31,45 +37,82 @@ __all__ = ["collect", "load_curves", "load_runs"]
 Record = dict[str, Any]
 
 
-def collect(run_dirs: list[Path], runs_csv: Path, curves_csv: Path) -> None:
-    """Write ``runs.csv`` and ``curves.csv`` from the run directories.
+def collect(
+    run_dirs: list[Path],
+    runs_csv: Path,
+    curves_csv: Path,
+    structures_csv: Path | None = None,
+    trials_csv: Path | None = None,
+) -> None:
+    """Write ``runs.csv`` and ``curves.csv`` from the run directories, and the other tables where a path is given.
 
     Raises:
         PriorbenchError: a file or field is missing, a run is there twice, strategies of one seed do not share
-            weights, split, data and seeds, pretrained weights were not loaded, or a baseline is missing.
+            weights, split, data and seeds, or have not the same number of trials, pretrained weights were not loaded,
+            or a baseline is missing.
     """
-    found = sorted(((_read_run(path), path) for path in run_dirs), key=lambda item: _sort_key(item[0]))
-    runs = [run for run, _ in found]
-    check_runs(runs)
-    write_rows(runs_csv, [_with_pretraining(run, runs) for run in runs])
-    write_rows(curves_csv, [row for run, path in found for row in _read_curve(run, path / "metrics.csv")])
+    found = sorted((_read_run(path) for path in run_dirs), key=_sort_key)
+    check_runs(found)
+    check_trials(found)
+    chosen = sorted(choose(found), key=_sort_key)
+    tests = [_read_test(run) for run in chosen]
+    runs = [{**run, **_test_errors(run, test)} for run, test in zip(chosen, tests, strict=True)]
+    for run in runs:
+        check_tested(run)
+    curves = [row for run in chosen for row in _read_curve(run)]
+    write_rows(runs_csv, [_with_pretraining(run, found) for run in runs])
+    write_rows(curves_csv, curves)
+    if structures_csv:
+        rows = [row for run, test in zip(runs, tests, strict=True) for row in _structures(run, test)]
+        write_rows(structures_csv, rows, list(STRUCTURE_COLUMNS))
+    if trials_csv:
+        write_rows(trials_csv, trial_rows(found, chosen))
 
 
-def _sort_key(run: Record) -> tuple[Any, ...]:
+def _sort_key(run: Mapping[str, Any]) -> tuple[Any, ...]:
     """Pretraining stands before the finetuning that starts from it."""
-    return run["dataset"], run["backbone"], run["stage"] != "pretrain", run["strategy"], run["seed"]
+    return run["dataset"], run["backbone"], run["stage"] != "pretrain", run["strategy"], run["seed"], run["trial"]
 
 
 def _read_run(path: Path) -> Record:
+    """What ``run.json`` says, and the ``folder`` that it lies in; nothing of the test."""
     source = path / "run.json"
     content = _mapping(source)
-    optional = PRETRAIN_ONLY if content.get("stage") == "finetune" else FINETUNE_ONLY
-    run: Record = {}
+    optional = {*DEFAULTS, *(PRETRAIN_ONLY if content.get("stage") == "finetune" else FINETUNE_ONLY)}
+    run: Record = {"folder": path}
     for name in [*RUN_FIELDS, "seconds", "structures_per_s"]:
         if name not in content and name not in optional:
             raise PriorbenchError(f"{source}: no field {name!r}; it was made by another version, run it again")
-        run[name] = content.get(name)
-    return {**run, **(_read_test(path / "test.json") if run["stage"] == "finetune" else dict.fromkeys(TEST_COLUMNS))}
+        run[name] = _flat(content.get(name, DEFAULTS.get(name)))
+    return run
 
 
-def _read_test(source: Path) -> Record:
-    content = _mapping(source)
+def _flat(value: Any) -> Any:
+    """Anything nested as JSON text."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+
+
+def _read_test(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The test record of a finetuned run; nothing for a pretraining."""
+    return _mapping(run["folder"] / "test.json") if run["stage"] == "finetune" else {}
+
+
+def _test_errors(run: Mapping[str, Any], test: Mapping[str, Any]) -> Record:
+    if run["stage"] != "finetune":
+        return dict.fromkeys(TEST_COLUMNS)
     names = {f"test_{quantity}": quantity for quantity in QUANTITIES}
     names.update({f"trivial_{quantity}": f"trivial_{quantity}" for quantity in QUANTITIES})
-    absent = [name for name in names.values() if name not in content]
+    absent = [name for name in names.values() if name not in test]
     if absent:
-        raise PriorbenchError(f"{source}: no field {absent[0]!r}; evaluate the run again")
-    return {column: content[name] for column, name in names.items()}
+        raise PriorbenchError(f"{run['folder'] / 'test.json'}: no field {absent[0]!r}; evaluate the run again")
+    return {column: test[name] for column, name in names.items()}
+
+
+def _structures(run: Mapping[str, Any], test: Mapping[str, Any]) -> list[Record]:
+    """The rows of ``structures.csv``: the run's key, then what its test says of every structure."""
+    key = {name: run[name] for name in RUN_KEY}
+    names = [name for name in STRUCTURE_COLUMNS if name not in key]
+    return [{**key, **{name: row.get(name) for name in names}} for row in test.get("per_structure", [])]
 
 
 def _mapping(source: Path) -> Mapping[str, Any]:
@@ -93,8 +136,9 @@ def _with_pretraining(run: Record, runs: list[Record]) -> Record:
     return {name: row[name] for name in RUN_COLUMNS}
 
 
-def _read_curve(run: Record, source: Path) -> list[Record]:
+def _read_curve(run: Mapping[str, Any]) -> list[Record]:
     """The rows of a run's ``metrics.csv``, values as they stand, each with the run's key in front."""
+    source = run["folder"] / "metrics.csv"
     try:
         with source.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)

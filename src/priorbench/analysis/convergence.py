@@ -1,35 +1,49 @@
-"""How many finetuning epochs masking needs to reach the error that scratch ends with."""
+"""What masking spends to reach the error that scratch ends with: epochs, optimiser steps, seconds and FLOPs."""
 
-from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from priorbench.analysis.intervals import Paired, Verdict, paired
+from priorbench.analysis.text import number
+
+Unit = Literal["epochs", "steps", "seconds", "FLOPs"]
+UNITS: tuple[Unit, ...] = ("epochs", "steps", "seconds", "FLOPs")
+
+_Row = dict[Hashable, Any]
 
 
 @dataclass(frozen=True)
-class Epochs:
-    """One seed: epochs until validation force RMSE is first at or below ``threshold`` (meV/Å).
+class Reach:
+    """One seed: what was spent until validation force RMSE is first at or below ``threshold`` (meV/Å).
 
-    ``scratch`` or ``strategy`` is None where that run diverged; ``censored`` marks a strategy that never got there,
-    its number then being the first epoch that was not run, a lower bound.
+    ``scratch`` or ``strategy`` is None where that run diverged; ``censored`` marks a strategy that never got there, its
+    number then being what the first epoch that was not run would have ended at, a lower bound.  ``pretrain`` is what
+    the pretraining before it cost.
     """
 
     seed: int
     threshold: float | None
-    scratch: int | None
-    strategy: int | None
+    scratch: float | None
+    strategy: float | None
     censored: bool
-    pretrain: int
+    pretrain: float
+
+    def total(self, with_pretraining: bool) -> float | None:
+        """What the strategy spent."""
+        return None if self.strategy is None else self.strategy + with_pretraining * self.pretrain
 
 
-def epochs_to_threshold(runs: pd.DataFrame, curves: pd.DataFrame, strategy: str, scratch: str) -> list[Epochs]:
-    """Epochs by seed; ``runs`` and ``curves`` hold one dataset and backbone.
+def reaches(
+    runs: pd.DataFrame, curves: pd.DataFrame, strategy: str, scratch: str, unit: Unit = "epochs"
+) -> list[Reach]:
+    """What each seed spent in ``unit``; ``runs`` and ``curves`` hold one dataset and backbone.
 
     The threshold is scratch's validation force RMSE at the epoch whose weights were kept.  Both strategies are held
-    against it by the same rule, epochs counting from 1.
+    against it by the same rule, at the end of each epoch of finetuning.
     """
     own, base = (_by_seed(runs, name) for name in (strategy, scratch))
     found = []
@@ -39,64 +53,105 @@ def epochs_to_threshold(runs: pd.DataFrame, curves: pd.DataFrame, strategy: str,
         threshold = _kept(base_curve, base_row["best_epoch"]) if base_row["status"] == "completed" else None
         reached = None if threshold is None else _first(curve, threshold)
         done = row["status"] == "completed" and threshold is not None
+        at = None if threshold is None else _first(base_curve, threshold)
         found.append(
-            Epochs(
+            Reach(
                 seed=seed,
                 threshold=threshold,
-                scratch=None if threshold is None else _first(base_curve, threshold),
-                strategy=(int(curve.index.max()) + 1 if reached is None else reached) if done else None,
+                scratch=None if at is None else _spent(base_row, base_curve, at, unit),
+                strategy=_spent(row, curve, reached, unit) if done else None,
                 censored=done and reached is None,
-                pretrain=int(row["pretrain_epochs"]),
+                pretrain=float(row[f"pretrain_{unit.lower()}"]),
             )
         )
     return found
 
 
-def compare_epochs(epochs: list[Epochs], with_pretraining: bool) -> Paired:
-    """Relative change of the number of epochs against scratch, paired on the log.
+def compare(found: Sequence[Reach], with_pretraining: bool) -> Paired:
+    """Relative change of what is spent against scratch, paired on the log.
 
     Censored seeds enter with their lower bound, which flatters the strategy; therefore such a comparison is never
-    *reproduced*.  It is *contradicted* where no seed of two or more ever reached the threshold, else *undecided*.
+    *reproduced*, is not called equivalent and has no p-value.  It is *contradicted* where no seed of two or more ever
+    reached the threshold, else *undecided*.
     """
-    change = paired(
-        {e.seed: None if e.strategy is None else e.strategy + with_pretraining * e.pretrain for e in epochs},
-        {e.seed: e.scratch for e in epochs},
-    )
-    censored = sum(e.censored for e in epochs)
+    change = paired({r.seed: r.total(with_pretraining) for r in found}, {r.seed: r.scratch for r in found})
+    censored = sum(r.censored for r in found)
     if not censored:
         return change
-    never = censored == len(epochs) >= 2
+    never = censored == len(found) >= 2
     verdict: Verdict = "contradicted" if never else "undecided"
-    return Paired(change.pairs, change.diverged, change.delta, change.low, change.high, change.half_width, verdict)
+    return replace(change, verdict=verdict, equivalent=False, p=None, p_margin=None)
 
 
-def describe(epochs: list[Epochs]) -> str:
-    """The epochs that the comparison rests on, by seed."""
-    own = ", ".join(f"> {e.strategy - 1}" if e.censored and e.strategy else _text(e.strategy) for e in epochs)
-    base = ", ".join(_text(e.scratch) for e in epochs)
-    return f"epochs {own} against {base}; {sum(e.censored for e in epochs)} never got there"
+def measurable(found: Sequence[Reach]) -> bool:
+    """Whether everything that was spent is a positive number (a clock may not have run)."""
+    return all(value is None or value > 0 for r in found for value in (r.scratch, r.strategy))
 
 
-def _text(epoch: int | None) -> str:
-    return "diverged" if epoch is None else str(epoch)
+def describe(found: Sequence[Reach]) -> str:
+    """The epochs that the comparison rests on, by seed: ``> 12`` for a seed that had not got there after 12."""
+    own = ", ".join(f"> {r.strategy - 1:.0f}" if r.censored and r.strategy else _text(r.strategy) for r in found)
+    base = ", ".join(_text(r.scratch) for r in found)
+    return f"epochs {own} against {base}; {reached(found)}"
 
 
-def _by_seed(runs: pd.DataFrame, strategy: str) -> dict[int, dict[Hashable, Any]]:
+def summarise(found: Sequence[Reach], unit: Unit, with_pretraining: bool) -> str:
+    """Medians over the seeds, at least so much where one enters with a lower bound."""
+    scale, symbol = {"epochs": (1.0, "epochs"), "steps": (1.0, "steps"), "seconds": (1.0, "s")}.get(
+        unit, (1e12, "TFLOP")
+    )
+    totals, base = [r.total(with_pretraining) for r in found], [r.scratch for r in found]
+    own, other = (_median(values, scale) for values in (totals, base))
+    least = "≥ " if any(r.censored for r in found) else ""
+    return f"median {least}{own} against {other} {symbol}"
+
+
+def reached(found: Sequence[Reach]) -> str:
+    """How many seeds got to the threshold, and what the change is where not all did."""
+    count = sum(r.strategy is not None and not r.censored for r in found)
+    bound = "; the change is a lower bound" if any(r.censored for r in found) else ""
+    return f"reached in {count} of {len(found)}{bound}"
+
+
+def _median(values: Sequence[float | None], scale: float) -> str:
+    known = [value / scale for value in values if value is not None]
+    return number(float(np.median(known)) if known else None)
+
+
+def _text(epoch: float | None) -> str:
+    return "diverged" if epoch is None else f"{epoch:.0f}"
+
+
+def _by_seed(runs: pd.DataFrame, strategy: str) -> dict[int, _Row]:
     own = runs[(runs["strategy"] == strategy) & (runs["stage"] == "finetune")].sort_values("seed")
     return {int(row["seed"]): row for row in own.to_dict("records")}
 
 
-def _curve(curves: pd.DataFrame, strategy: str, seed: int) -> "pd.Series[float]":
-    """Validation force RMSE (meV/Å) by epoch, training epochs only."""
+def _curve(curves: pd.DataFrame, strategy: str, seed: int) -> pd.DataFrame:
+    """Validation force RMSE (meV/Å), steps and seconds by epoch, training epochs only."""
     chosen = (curves["strategy"] == strategy) & (curves["stage"] == "finetune") & (curves["seed"] == seed)
-    rows = curves[chosen & (curves["epoch"] >= 1)]
-    return rows.set_index("epoch")["val_force_rmse"].dropna().sort_index()
+    rows = curves[chosen & (curves["epoch"] >= 1)].dropna(subset=["val_force_rmse"])
+    return rows.set_index("epoch").sort_index()
 
 
-def _kept(curve: "pd.Series[float]", best_epoch: float) -> float:
-    return float(curve.iloc[-1] if pd.isna(best_epoch) else curve.loc[int(best_epoch)])
+def _kept(curve: pd.DataFrame, best_epoch: float) -> float:
+    errors = curve["val_force_rmse"]
+    return float(errors.iloc[-1] if pd.isna(best_epoch) else errors.loc[int(best_epoch)])
 
 
-def _first(curve: "pd.Series[float]", threshold: float) -> int | None:
-    reached = curve.index[curve <= threshold]
-    return int(reached[0]) if len(reached) else None
+def _first(curve: pd.DataFrame, threshold: float) -> int | None:
+    found = curve.index[curve["val_force_rmse"] <= threshold]
+    return int(found[0]) if len(found) else None
+
+
+def _spent(run: _Row, curve: pd.DataFrame, epoch: int | None, unit: Unit) -> float:
+    """What a run had spent by the end of ``epoch``; for None, by the end of the first one that was not run."""
+    last = int(curve.index.max())
+    at = last if epoch is None else epoch
+    if unit == "epochs":
+        cost = float(at)
+    elif unit == "FLOPs":
+        cost = float(curve["step"].loc[at]) * float(run["flops"]) / max(float(run["steps"]), 1.0)
+    else:
+        cost = float(curve["seconds" if unit == "seconds" else "step"].loc[at])
+    return cost if epoch is not None else cost + cost / last

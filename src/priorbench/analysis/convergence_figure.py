@@ -6,6 +6,7 @@ where its own pretraining ended.  Lines are geometric means over the completed s
 value; a diverged run is a thin line that ends in a cross.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,9 +32,25 @@ class Curve:
     lost: "list[pd.DataFrame]" = field(default_factory=list)
 
 
+Rows = Callable[[pd.DataFrame, StrategyResult], pd.DataFrame]
+
+
+def finetuning_rows(table: pd.DataFrame, result: StrategyResult) -> pd.DataFrame:
+    """The rows of a strategy in a table of runs or curves."""
+    chosen = (table["stage"] == "finetune") & (table["strategy"] == result.strategy)
+    return table[chosen & (table["dataset"] == result.dataset)]
+
+
+def pretraining_rows(table: pd.DataFrame, result: StrategyResult) -> pd.DataFrame:
+    """The rows of the pretrainings that its seeds started from, which may be those of another dataset."""
+    rows = table[(table["stage"] == "pretrain") & (table["dataset"] == result.learned_from)]
+    parents = set(zip(result.parents, result.seeds, strict=True))
+    return rows[[pair in parents for pair in zip(rows["strategy"], rows["seed"], strict=True)]]
+
+
 @dataclass(frozen=True)
 class Panel:
-    """What one panel draws: the results of a place, its runs and curves, and the abscissa (epoch or seconds)."""
+    """What one panel draws: the results of a place, its backbone's runs and curves, the abscissa (epoch or seconds)."""
 
     results: list[StrategyResult]
     runs: pd.DataFrame
@@ -43,17 +60,16 @@ class Panel:
 
     def offset(self, result: StrategyResult) -> float:
         """Mean epochs or seconds of the pretraining before a strategy."""
-        own = self.runs[(self.runs["stage"] == "finetune") & (self.runs["strategy"] == result.strategy)]
+        own = finetuning_rows(self.runs, result)
         return float(own[f"pretrain_{'epochs' if self.abscissa == 'epoch' else 'seconds'}"].mean())
 
-    def curve(self, stage: str, strategy: str, value: str, offset: float) -> Curve:
-        """The curve of a strategy (or pretraining) in ``stage``, moved right by ``offset``."""
-        chosen = (self.curves["stage"] == stage) & (self.curves["strategy"] == strategy)
-        rows = self.curves[chosen].dropna(subset=[value])
+    def curve(self, own: Rows, result: StrategyResult, value: str, offset: float) -> Curve:
+        """The curve of a strategy, or of its pretraining (as ``own`` finds their rows), moved right by ``offset``."""
+        rows = own(self.curves, result).dropna(subset=[value])
         rows = pd.DataFrame({"seed": rows["seed"], "epoch": rows["epoch"], "y": rows[value], "x": rows[self.abscissa]})
         rows["x"] = rows["x"] + offset
-        own = self.runs[(self.runs["stage"] == stage) & (self.runs["strategy"] == strategy)]
-        lost = set(own.loc[own["status"] != "completed", "seed"])
+        runs = own(self.runs, result)
+        lost = set(runs.loc[runs["status"] != "completed", "seed"])
         done = rows[~rows["seed"].isin(lost) & (rows["y"] > 0)]
         by_epoch = done.assign(log=np.log(done["y"])).groupby("epoch")
         return Curve(
@@ -83,7 +99,7 @@ def convergence_figure(statistics: Statistics, runs: pd.DataFrame, curves: pd.Da
             results = statistics.of(dataset, backbone)
             if not results:
                 continue
-            own = [t[(t["dataset"] == dataset) & (t["backbone"] == backbone)] for t in (runs, curves)]
+            own = [table[table["backbone"] == backbone] for table in (runs, curves)]
             panel = Panel(results, own[0], own[1], abscissa, styles)
             strip = figure.add_subplot(grid[0, column])
             main = figure.add_subplot(grid[1, column], sharex=strip)
@@ -113,7 +129,7 @@ def _draw_strip(axes: Axes, panel: Panel) -> None:
     ends: list[tuple[float, float, str, str]] = []
     longest = 0.0
     for result in (r for r in panel.results if r.pretraining):
-        curve = panel.curve("pretrain", result.pretraining or "", "val_loss", 0.0)
+        curve = panel.curve(pretraining_rows, result, "val_loss", 0.0)
         if not len(curve.x):
             continue
         tint, start = colour(result.role, result.task), curve.mean[0]
@@ -137,8 +153,7 @@ def _draw_strip(axes: Axes, panel: Panel) -> None:
 
 
 def _floor(panel: Panel, result: StrategyResult) -> float | None:
-    own = panel.runs[(panel.runs["stage"] == "pretrain") & (panel.runs["strategy"] == result.pretraining)]
-    floors = own["floor"].dropna()
+    floors = pretraining_rows(panel.runs, result)["floor"].dropna()
     return float(floors.mean()) if len(floors) else None
 
 
@@ -146,7 +161,7 @@ def _draw_main(axes: Axes, panel: Panel, limits: tuple[float, float], last: bool
     ends: list[tuple[float, str, str]] = []
     for result in panel.results:
         offset, tint = panel.offset(result), colour(result.role, result.task)
-        curve = panel.curve("finetune", result.strategy, "val_force_rmse", offset)
+        curve = panel.curve(finetuning_rows, result, "val_force_rmse", offset)
         axes.plot(curve.x, curve.mean, color=tint, ls=panel.styles[result.strategy], zorder=3)
         axes.fill_between(curve.x, curve.low, curve.high, color=tint, alpha=0.18, lw=0, zorder=2)
         for rows in curve.lost:
@@ -154,7 +169,8 @@ def _draw_main(axes: Axes, panel: Panel, limits: tuple[float, float], last: bool
             axes.plot(rows["x"].tail(1), rows["y"].tail(1), "x", color=tint, ms=4, zorder=4)
         if len(curve.mean):
             ends.append((curve.mean[-1], result.strategy, tint))
-    trivial = panel.runs["trivial_val_force_rmse"].dropna()
+    own = panel.runs["dataset"] == panel.results[0].dataset
+    trivial = panel.runs.loc[own, "trivial_val_force_rmse"].dropna()
     if len(trivial):
         axes.axhline(float(trivial.mean()), color=GREY, lw=0.9, ls=(0, (4, 2)), zorder=1)
         axes.annotate("trivial", (1, float(trivial.mean())), xycoords=("axes fraction", "data"), **_ABOVE)

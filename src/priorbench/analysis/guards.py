@@ -1,5 +1,6 @@
 """What must hold between runs before they may be compared; every breach is one clear line."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +9,7 @@ from priorbench.errors import PriorbenchError
 
 Record = Mapping[str, Any]
 
-#: What must not differ between the strategies of one dataset, backbone and seed.
+#: What must not differ between the runs of one dataset, backbone and seed, whatever their strategy and trial.
 _SHARED = {
     "initial_checksum": "start from different initial weights",
     "split_hash": "were split differently",
@@ -20,17 +21,17 @@ _SHARED = {
 
 
 def check_runs(runs: Sequence[Record]) -> None:
-    """Refuse runs that cannot be compared fairly."""
+    """Refuse runs, all trials among them, that cannot be compared fairly; test errors are not looked at."""
     if not any(run["stage"] == "finetune" for run in runs):
         raise PriorbenchError("no finetuned run to collect; train something first")
     _check_unique(runs)
     _check_shared(runs)
-    for place, members in _by(runs, "dataset", "backbone").items():
+    for place, members in by(runs, "dataset", "backbone").items():
         finetuned = [run for run in members if run["stage"] == "finetune"]
         check_baselines("/".join(map(str, place)), finetuned)
         _check_seeds("/".join(map(str, place)), finetuned)
     for run in runs:
-        _check_values(run)
+        _check_outcome(run)
         if run["stage"] == "finetune" and run["pretraining"]:
             _check_parent(run, parent_of(run, runs))
 
@@ -45,23 +46,29 @@ def check_baselines(place: str, finetuned: Sequence[Record]) -> None:
 
 
 def parent_of(run: Record, runs: Sequence[Record]) -> Record:
-    """The pretraining run that a pretrained run was started from."""
-    for other in runs:
-        if (
-            other["stage"] == "pretrain"
-            and other["strategy"] == run["pretraining"]
-            and all(other[key] == run[key] for key in ("dataset", "backbone", "seed"))
-        ):
-            return other
-    raise PriorbenchError(f"{label(run)}: its pretraining {run['pretraining']!r} is not among the runs; collect it too")
+    """The pretraining run that a pretrained run was started from; of several of a name, that of the same trial."""
+    wanted = run["pretraining_dataset"] or run["dataset"], run["backbone"], run["pretraining"], run["seed"]
+    found = [
+        other
+        for other in runs
+        if other["stage"] == "pretrain"
+        and (other["dataset"], other["backbone"], other["strategy"], other["seed"]) == wanted
+    ]
+    if not found:
+        raise PriorbenchError(
+            f"{label(run)}: its pretraining {run['pretraining']!r} is not among the runs; collect it too"
+        )
+    return next((other for other in found if other["trial"] == run["trial"]), found[0])
 
 
 def label(run: Record) -> str:
     """How a run is named in messages: as in its path."""
-    return f"{run['dataset']}/{run['backbone']}/{run['strategy']}/seed{run['seed']} ({run['stage']})"
+    trial = f"+{run['trial']}" if max(run["trial"], run["trials"]) > 1 else ""
+    return f"{run['dataset']}/{run['backbone']}/{run['strategy']}{trial}/seed{run['seed']} ({run['stage']})"
 
 
-def _by(runs: Sequence[Record], *keys: str) -> dict[tuple[Any, ...], list[Record]]:
+def by(runs: Sequence[Record], *keys: str) -> dict[tuple[Any, ...], list[Record]]:
+    """The runs by their values of ``keys``, in the order in which they come."""
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for run in runs:
         groups[tuple(run[key] for key in keys)].append(run)
@@ -78,7 +85,7 @@ def _check_unique(runs: Sequence[Record]) -> None:
 
 
 def _check_shared(runs: Sequence[Record]) -> None:
-    for members in _by(runs, "dataset", "backbone", "seed").values():
+    for members in by(runs, "dataset", "backbone", "seed").values():
         first = members[0]
         for run in members[1:]:
             for key, meaning in _SHARED.items():
@@ -90,7 +97,7 @@ def _check_shared(runs: Sequence[Record]) -> None:
 
 
 def _check_seeds(place: str, finetuned: Sequence[Record]) -> None:
-    seeds = {name: {run["seed"] for run in members} for (name,), members in _by(finetuned, "strategy").items()}
+    seeds = {name: {run["seed"] for run in members} for (name,), members in by(finetuned, "strategy").items()}
     every = set().union(*seeds.values())
     for name, own in sorted(seeds.items()):
         if own != every:
@@ -103,19 +110,35 @@ def _check_seeds(place: str, finetuned: Sequence[Record]) -> None:
 def _check_parent(run: Record, parent: Record) -> None:
     if run["status"] == "diverged" and run["start_checksum"] is None:
         return  # it never started: its pretraining diverged
-    if run["start_checksum"] != parent["final_checksum"]:
+    what, key = ("starts from", "start_checksum") if _whole(run) else ("takes its body from", "parent_checksum")
+    if run[key] != parent["final_checksum"]:
         raise PriorbenchError(
-            f"{label(run)}: starts from weights {run['start_checksum']}, but {label(parent)} ended with "
+            f"{label(run)}: {what} weights {run[key]}, but {label(parent)} ended with "
             f"{parent['final_checksum']}; run it again"
         )
     if run["start_checksum"] == run["initial_checksum"] and parent["status"] != "diverged":
         raise PriorbenchError(f"{label(run)}: starts from its initial weights; no pretrained weights were loaded")
 
 
-def _check_values(run: Record) -> None:
+def _whole(run: Record) -> bool:
+    """Whether a run takes all weights of its pretraining, heads included."""
+    return bool(json.loads(run["settings"] or "{}").get("transfer", "all") == "all")
+
+
+def _check_outcome(run: Record) -> None:
     if run["status"] not in ("completed", "diverged"):
         raise PriorbenchError(f"{label(run)}: status {run['status']!r} is neither completed nor diverged; run it again")
     if run["stage"] == "finetune" and run["status"] == "completed":
-        for key in ("test_force_rmse", "test_energy_rmse", "test_force_mae", "test_energy_mae", "val_force_rmse"):
-            if run[key] is None or not 0 < run[key] < float("inf"):
-                raise PriorbenchError(f"{label(run)}: completed, but {key} is {run[key]}; evaluate it again")
+        _check_errors(run, "val_force_rmse")
+
+
+def check_tested(run: Record) -> None:
+    """Refuse a completed run without test errors."""
+    if run["stage"] == "finetune" and run["status"] == "completed":
+        _check_errors(run, "test_force_rmse", "test_energy_rmse", "test_force_mae", "test_energy_mae")
+
+
+def _check_errors(run: Record, *keys: str) -> None:
+    for key in keys:
+        if run[key] is None or not 0 < run[key] < float("inf"):
+            raise PriorbenchError(f"{label(run)}: completed, but {key} is {run[key]}; evaluate it again")

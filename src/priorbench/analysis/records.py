@@ -1,9 +1,13 @@
-"""The columns of ``runs.csv`` and ``curves.csv``, and their readers.
+"""The columns of ``runs.csv``, ``curves.csv``, ``structures.csv`` and ``trials.csv``, and the readers of these tables.
 
-``runs.csv`` has one row per run, ``curves.csv`` one row per run and epoch.  Errors are in meV/Å (forces) and meV/atom
+``runs.csv`` has one row per run, ``curves.csv`` one row per run and epoch, ``structures.csv`` one row per finetuned run
+and test structure, ``trials.csv`` one row per trial of a finetuned run.  Errors are in meV/Å (forces) and meV/atom
 (energies).  The time columns stand last; they alone may differ between two executions of the same experiment.
+
+Columns that came later than the first kept tables have defaults, which are filled in where a table lacks them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +62,21 @@ RUN_FIELDS: dict[str, Kind] = {
     "floor": "real",
 }
 
+#: Fields that came later, after those above, each with what stands for it in older records and tables.  ``trials`` and
+#: ``tuning_flops`` (FLOPs of all trials of a seed with their pretrainings) are filled in when runs are collected.
+LATER_FIELDS: dict[str, tuple[Kind, str | int | float | None]] = {
+    "source": ("text", None),
+    "protocol": ("text", None),
+    "settings": ("text", None),
+    "labels": ("text", None),
+    "pretraining_dataset": ("text", None),
+    "trial": ("integer", 1),
+    "trials": ("integer", 1),
+    "tuning_flops": ("real", 0.0),
+}
+RUN_FIELDS.update({name: kind for name, (kind, _) in LATER_FIELDS.items()})
+DEFAULTS: dict[str, str | int | float | None] = {name: default for name, (_, default) in LATER_FIELDS.items()}
+
 #: Fields that only one of the two stages has.
 PRETRAIN_ONLY = {"loss_start", "loss_best", "floor"}
 FINETUNE_ONLY = {"val_force_rmse", "val_energy_rmse", "trivial_val_force_rmse"}
@@ -109,23 +128,46 @@ CURVE_KEY: dict[str, Kind] = {
     "role": "text",
     "task": "text",
     "seed": "integer",
+    "trial": "integer",
 }
 CURVE_COLUMNS: dict[str, Kind] = {**CURVE_KEY, **METRIC_COLUMNS}
+
+#: One row per finetuned run and test structure: ``atoms`` is empty where the record does not say.
+STRUCTURE_COLUMNS: dict[str, Kind] = {
+    **{name: RUN_FIELDS[name] for name in RUN_KEY},
+    "structure": "integer",
+    "group": "integer",
+    "atoms": "real",
+    "force_rmse": "real",
+    "energy_error": "real",
+}
+
+#: What is written of every trial: nothing that was measured on the test split.
+TRIAL_FIELDS = (
+    *("dataset", "backbone", "strategy", "seed", "trial", "status", "pretraining", "pretraining_dataset"),
+    *("learning_rate", "settings", "best_epoch", "val_force_rmse", "val_energy_rmse", "trivial_val_force_rmse"),
+    *("steps", "flops", "config_hash"),
+)
 
 _DTYPES = {"text": "object", "integer": "int64", "real": "float64"}
 
 
 def load_runs(runs_csv: Path) -> pd.DataFrame:
     """Read ``runs.csv`` with every column of its declared type; empty text is None, an empty number NaN."""
-    return _load(runs_csv, RUN_COLUMNS)
+    return _load(runs_csv, RUN_COLUMNS, DEFAULTS)
 
 
 def load_curves(curves_csv: Path) -> pd.DataFrame:
     """Read ``curves.csv``; epochs count from 1 within each stage, epoch 0 is the state before training."""
-    return _load(curves_csv, CURVE_COLUMNS)
+    return _load(curves_csv, CURVE_COLUMNS, {"trial": 1})
 
 
-def _load(path: Path, columns: dict[str, Kind]) -> pd.DataFrame:
+def load_structures(structures_csv: Path) -> pd.DataFrame:
+    """Read ``structures.csv``: force RMSE (meV/Å) and energy error (meV/atom) of every test structure."""
+    return _load(structures_csv, STRUCTURE_COLUMNS, {})
+
+
+def _load(path: Path, columns: dict[str, Kind], defaults: Mapping[str, str | int | float | None]) -> pd.DataFrame:
     dtypes = {name: _DTYPES[kind] for name, kind in columns.items()}
     try:
         frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=["", "nan"])
@@ -133,9 +175,11 @@ def _load(path: Path, columns: dict[str, Kind]) -> pd.DataFrame:
         raise PriorbenchError(f"{path}: no such file; run `priorbench collect` first") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); collect it again") from None
+    later = {name: pd.Series(value, frame.index, dtypes[name]) for name, value in defaults.items()}
+    frame = frame.assign(**{name: values for name, values in later.items() if name not in frame.columns})
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise PriorbenchError(f"{path}: no column {missing[0]!r}; it was made by another version, collect it again")
     texts = [name for name, kind in columns.items() if kind == "text"]
     frame[texts] = frame[texts].astype(object).where(frame[texts].notna(), None)
-    return frame
+    return frame[list(columns)]

@@ -5,18 +5,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from priorbench.analysis.intervals import LEVEL, MARGIN, Estimate, Paired
+from priorbench.analysis.within import Within
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_json, write_json
 
 Quantity = Literal["force", "energy"]
 QUANTITY_NAMES: tuple[Quantity, ...] = ("force", "energy")
 
+#: Roles of the references that the table of errors has columns for.
+TABLE_ROLES = ("scratch", "longer-steps")
+
 COVERS = (
     "95 % over seeds. A seed draws the split (where it is resampled), the initial weights and the order of batches, "
-    "so an interval covers their variation; it does not cover other simulations, settings or sizes, nor the "
-    "choice of test structures beyond that (no block bootstrap within a seed yet), nor is it corrected for "
-    "the number of comparisons. Intervals of a single strategy hold what all strategies of a seed share; "
-    "use the paired ones to compare."
+    "so an interval covers their variation; it does not cover other simulations, settings or sizes. What the choice "
+    "of test structures contributes is bootstrapped within each seed over groups and given beside (share of variance; "
+    "where all seeds share their test structures the interval does not hold it). Intervals and verdicts are those of "
+    "single comparisons; beside a decided verdict stands whether it survives Holm's correction over all comparisons "
+    "shown of its quantity with references of its kind. Intervals of a single strategy hold what all strategies of a "
+    "seed share; use the paired ones to compare."
 )
 
 
@@ -25,8 +31,13 @@ class StrategyResult:
     """One dataset × backbone × strategy over its seeds.
 
     Errors (``errors``, ``trivial``) are on the test split, by quantity: forces in meV/Å, energies in meV/atom;
-    ``worse_than_trivial`` counts the seeds whose error is not below the trivial predictor's.  ``flops`` and
-    ``seconds`` include the pretraining.  ``validation_ratio`` is validation force RMSE over the trivial one.
+    ``worse_than_trivial`` counts the seeds whose error is not below the trivial predictor's; ``stuck`` are the seeds
+    that completed with such a force RMSE: failed training that did not diverge.  ``flops`` and ``seconds`` include the
+    pretraining, ``tuning_flops`` all ``trials`` with their pretrainings (0 where it was not recorded).
+    ``learning_rate`` is the median over seeds.  ``validation_ratio`` is validation force RMSE over the trivial one.
+    ``source`` is where the dataset comes from, ``pretraining_dataset`` where the pretraining's structures do if not
+    from the same dataset; None in results older than these fields.  ``parents`` are the pretrainings that the seeds
+    started from, in their order: trials may differ in them, ``pretraining`` is the first.
     """
 
     dataset: str
@@ -47,6 +58,13 @@ class StrategyResult:
     worse_than_trivial: dict[str, int]
     validation_ratio: Estimate
     seconds: Estimate
+    stuck: list[int]
+    source: str | None
+    pretraining_dataset: str | None
+    parents: list[str | None]
+    learning_rate: float
+    trials: int
+    tuning_flops: float
 
     @property
     def place(self) -> tuple[str, str]:
@@ -54,17 +72,28 @@ class StrategyResult:
         return self.dataset, self.backbone
 
     @property
+    def learned_from(self) -> str:
+        """The dataset of its pretraining."""
+        return self.pretraining_dataset or self.dataset
+
+    @property
     def completed(self) -> int:
         """Number of seeds that did not diverge."""
         return len(self.seeds) - len(self.diverged)
 
+    def trained(self, quantity: str) -> list[float]:
+        """Errors of the seeds whose training neither diverged nor got stuck."""
+        done = [seed for seed in self.seeds if seed not in self.diverged]
+        return [e for seed, e in zip(done, self.errors[quantity].values, strict=True) if seed not in self.stuck]
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """A pretrained strategy against a reference, same seeds: Δ of test RMSE.
+    """A pretrained strategy or a variant (by ``role``) against a reference, same seeds: Δ of test RMSE.
 
     ``step_ratio`` and ``flop_ratio`` are the reference's optimiser steps and counted FLOPs over those of the strategy
     with its pretraining.  ``matched`` marks, of several longer references of a role, the one nearest in budget.
+    ``within`` is None where no errors by structure were given.
     """
 
     dataset: str
@@ -79,6 +108,24 @@ class Comparison:
     step_ratio: float
     flop_ratio: float
     change: Paired
+    role: str = "pretrained"
+    within: Within | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether claims are judged by it: variants are shown in tables only."""
+        return self.role == "pretrained"
+
+    @property
+    def shown(self) -> bool:
+        """Whether the table or the scorecard shows it: what counts when p-values are corrected."""
+        in_table = self.matched and self.reference_role in TABLE_ROLES
+        return in_table or (self.matched and self.judged and self.task == "masking")
+
+    @property
+    def survives(self) -> bool:
+        """Whether its verdict holds after the correction for the number of comparisons."""
+        return self.change.survives
 
 
 @dataclass(frozen=True)
@@ -127,7 +174,7 @@ def load_statistics(path: Path) -> Statistics:
     try:
         return Statistics(
             [_strategy(item) for item in content["strategies"]],
-            [Comparison(**{**item, "change": Paired(**item["change"])}) for item in content["comparisons"]],
+            [_comparison(item) for item in content["comparisons"]],
             [PretrainingResult(**item) for item in content["pretraining"]],
         )
     except (KeyError, TypeError) as error:
@@ -138,3 +185,8 @@ def _strategy(item: dict[str, Any]) -> StrategyResult:
     single = {name: Estimate(**item[name]) for name in ("validation_ratio", "seconds")}
     errors = {quantity: Estimate(**value) for quantity, value in item["errors"].items()}
     return StrategyResult(**{**item, **single, "errors": errors})
+
+
+def _comparison(item: dict[str, Any]) -> Comparison:
+    inside = item.get("within")
+    return Comparison(**{**item, "change": Paired(**item["change"]), "within": inside and Within(**inside)})

@@ -1,17 +1,19 @@
 """The rules by which the paper's claims are judged, fixed before the first headline run.
 
-They are pure functions from statistics to *cases*: one claim, dataset, backbone, quantity and pair of strategies, with
-a verdict and the numbers which led to it.  Changing a rule after seeing results would be choosing the verdict.
+They are pure functions from statistics to *cases* (:mod:`priorbench.analysis.cases`): one claim, dataset, backbone,
+quantity and pair of strategies, with a verdict and the numbers which led to it.  Changing a rule after seeing results
+would be choosing the verdict.  Variants (controls, values of a scan) are shown in tables and judge no claim.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
-from priorbench.analysis.convergence import compare_epochs, describe, epochs_to_threshold
-from priorbench.analysis.intervals import MARGIN, Paired, Verdict, divergence_p, spread_ratio, verdict
-from priorbench.analysis.results import Comparison, Quantity, Statistics, StrategyResult
+from priorbench.analysis import convergence
+from priorbench.analysis.cases import Case, case_of, inside, join_verdicts
+from priorbench.analysis.intervals import MARGIN, Paired, correct
+from priorbench.analysis.results import Comparison, Statistics
+from priorbench.analysis.stability import DIVERGENCE_P, LEAST_RATES, LEAST_SEEDS, stability_case
 
 #: C1: the published reduction of the error against training from scratch.
 CLAIMED_REDUCTION = (0.25, 0.38)
@@ -19,57 +21,39 @@ CLAIMED_REDUCTION = (0.25, 0.38)
 LEAST_BUDGET = 0.98
 #: Said beside every comparison with denoising, as long as nothing scans its noise.
 ONE_SIGMA = "denoising at one σ, not scanned"
-#: Level below which a difference in the frequency of divergence counts.
-DIVERGENCE_P = 0.05
-
-
-@dataclass(frozen=True)
-class Case:
-    """One judged comparison; ``value``, ``low`` and ``high`` are relative changes (−0.1 is 10 % less)."""
-
-    dataset: str
-    backbone: str
-    strategy: str
-    reference: str
-    quantity: Quantity
-    part: str
-    verdict: Verdict
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    pairs: int | None = None
-    note: str = ""
-    decisive: bool = True
+#: The source of C7's molecules.
+MOLECULES = "rmd17"
 
 
 def judge_gain(statistics: Statistics) -> list[Case]:
     """C1: masking against scratch."""
     return [
-        replace(_case(c, "test RMSE"), note=_join(_diverged(c.change), _overlap(c.change), _read(statistics, c)))
-        for c in statistics.comparisons
-        if c.task == "masking" and c.reference_role == "scratch"
+        case_of(c, "test RMSE", _overlap(c.change), _read(statistics, c), inside(c))
+        for c in _of_masking(statistics)
+        if c.reference_role == "scratch"
     ]
 
 
 def judge_longer(statistics: Statistics) -> list[Case]:
     """C2: masking against the longer run matched to it, by steps and, where there is one, by counted FLOPs."""
     cases = []
-    for c in statistics.comparisons:
-        if c.task == "masking" and c.reference_role.startswith("longer-") and c.matched:
+    for c in _of_masking(statistics):
+        if c.reference_role.startswith("longer-") and c.matched:
             unit, share = ("FLOPs", c.flop_ratio) if c.reference_role == "longer-compute" else ("steps", c.step_ratio)
-            case = replace(_case(c, c.reference_role), note=_join(_diverged(c.change), f"{share:.2f} × its {unit}"))
-            cases.append(case if share >= LEAST_BUDGET else replace(case, verdict="undecided"))
+            if share < LEAST_BUDGET:
+                c = replace(c, change=replace(c.change, verdict="undecided"))
+            cases.append(case_of(c, c.reference_role, f"{share:.2f} × its {unit}", inside(c)))
     return cases
 
 
 def judge_denoising(statistics: Statistics) -> list[Case]:
     """C3: masking against denoising, in accuracy and in stability."""
     cases = []
-    for c in statistics.comparisons:
-        if c.task == "masking" and c.reference_task == "denoising":
+    for c in _of_masking(statistics):
+        if c.reference_role == "pretrained" and c.reference_task == "denoising":
             named = {result.strategy: result for result in statistics.of(c.dataset, c.backbone)}
-            cases.append(replace(_case(c, "accuracy"), note=_join(_diverged(c.change), ONE_SIGMA)))
-            cases.append(_stability(c, named[c.strategy], named[c.reference]))
+            cases.append(case_of(c, "accuracy", ONE_SIGMA, inside(c)))
+            cases.append(stability_case(c, named[c.strategy], named[c.reference]))
     return cases
 
 
@@ -82,78 +66,52 @@ def judge_every_backbone(statistics: Statistics) -> list[Case]:
         own = [c for c in gains if (c.dataset, c.strategy, c.quantity) == (dataset, strategy, quantity)]
         if {readouts[c.dataset, c.backbone] for c in own} >= {"vector", "gradient"}:
             note = ", ".join(f"{c.backbone} ({readouts[c.dataset, c.backbone]}) {c.verdict}" for c in own)
-            joined = join_verdicts(c.verdict for c in own)
-            cases.append(Case(dataset, "all", strategy, own[0].reference, quantity, "test RMSE", joined, note=note))
+            verdict, corrected = join_verdicts(c.verdict for c in own), join_verdicts(c.corrected for c in own)
+            if verdict != "undecided":
+                note += f"; {'survives' if corrected == verdict else 'does not survive'} Holm"
+            case = Case(dataset, "all", strategy, own[0].reference, quantity, "test RMSE", verdict, note=note)
+            cases.append(replace(case, survives=None if verdict == "undecided" else corrected == verdict))
     return cases
 
 
 def judge_convergence(statistics: Statistics, runs: pd.DataFrame, curves: pd.DataFrame) -> list[Case]:
-    """C5: epochs to the validation force RMSE that scratch ends with, pretraining left out (decisive) and counted."""
+    """C5: what is spent until the validation force RMSE that scratch ends with, in four units.
+
+    Epochs without those of the pretraining decide; all else is shown beside.
+    """
+    compared = [c for c in _of_masking(statistics) if c.reference_role == "scratch" and c.quantity == "force"]
+    found = [_reaches(c, runs, curves) for c in compared]
+    deciding = correct([convergence.compare(by_unit["epochs"], False) for by_unit in found])
     cases = []
-    for c in statistics.comparisons:
-        if c.task == "masking" and c.reference_role == "scratch" and c.quantity == "force":
-            own_runs, own_curves = (
-                table[(table["dataset"] == c.dataset) & (table["backbone"] == c.backbone)] for table in (runs, curves)
-            )
-            epochs = epochs_to_threshold(own_runs, own_curves, c.strategy, c.reference)
-            for counted, part in ((False, "finetuning epochs"), (True, "with pretraining epochs")):
-                case = _case(replace(c, change=compare_epochs(epochs, counted)), part)
-                cases.append(replace(case, note=describe(epochs), decisive=not counted))
+    for c, by_unit, change in zip(compared, found, deciding, strict=True):
+        note = convergence.describe(by_unit["epochs"])
+        cases.append(case_of(replace(c, change=change), "finetuning epochs", note))
+        for unit, counted in ((unit, counted) for unit in by_unit for counted in (False, True)):
+            if (unit, counted) != ("epochs", False):
+                part = f"with pretraining {unit}" if counted else f"finetuning {unit}"
+                other = replace(c, change=convergence.compare(by_unit[unit], counted))
+                note = convergence.summarise(by_unit[unit], unit, counted)
+                cases.append(case_of(other, part, note, decisive=False))
     return cases
 
 
-def judge_stability(
-    values: tuple[list[float], list[float]], diverged: tuple[int, int], runs: tuple[int, int]
-) -> tuple[Verdict, tuple[float, float, float] | None]:
-    """Stability of the first against the second: divergence decides where it differs, else the spread over seeds.
-
-    Returns the verdict and the ratio of spreads with its interval, each minus one.
-    """
-    ratio = spread_ratio(*values)
-    change = None if ratio is None else (ratio[0] - 1, ratio[1] - 1, ratio[2] - 1)
-    if divergence_p(diverged[0], runs[0], diverged[1], runs[1]) < DIVERGENCE_P:
-        return ("reproduced" if diverged[0] / runs[0] < diverged[1] / runs[1] else "contradicted"), change
-    if change is None or any(diverged):
-        return "undecided", change
-    return verdict(change[1], change[2]), change
+def judge_molecules(statistics: Statistics) -> list[Case]:
+    """C7: masking against scratch on the molecules of revised MD17."""
+    sources = {result.dataset: result.source for result in statistics.strategies}
+    return [case for case in judge_gain(statistics) if sources[case.dataset] == MOLECULES]
 
 
-def join_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
-    """Reproduced if all are, contradicted if any is, undecided otherwise."""
-    found = list(verdicts)
-    if "contradicted" in found:
-        return "contradicted"
-    return "reproduced" if found and set(found) == {"reproduced"} else "undecided"
+def _of_masking(statistics: Statistics) -> list[Comparison]:
+    return [c for c in statistics.comparisons if c.task == "masking" and c.judged]
 
 
-def _stability(c: Comparison, own: StrategyResult, other: StrategyResult) -> Case:
-    name = f"{c.quantity}_rmse"
-    lost, runs = (len(own.diverged), len(other.diverged)), (len(own.seeds), len(other.seeds))
-    judged, change = judge_stability((own.errors[name].values, other.errors[name].values), lost, runs)
-    value, low, high = change or (None, None, None)
-    note = f"diverged {lost[0]} of {runs[0]} against {lost[1]} of {runs[1]}"
-    pairs = min(own.completed, other.completed)
-    return Case(
-        c.dataset,
-        c.backbone,
-        c.strategy,
-        c.reference,
-        c.quantity,
-        "stability: spread",
-        judged,
-        value,
-        low,
-        high,
-        pairs,
-        note,
-    )
-
-
-def _case(c: Comparison, part: str) -> Case:
-    p = c.change
-    return Case(
-        c.dataset, c.backbone, c.strategy, c.reference, c.quantity, part, p.verdict, p.delta, p.low, p.high, p.pairs
-    )
+def _reaches(
+    c: Comparison, runs: pd.DataFrame, curves: pd.DataFrame
+) -> dict[convergence.Unit, list[convergence.Reach]]:
+    """What each seed spent, in every unit that was measured."""
+    tables = [table[(table["dataset"] == c.dataset) & (table["backbone"] == c.backbone)] for table in (runs, curves)]
+    found = {u: convergence.reaches(tables[0], tables[1], c.strategy, c.reference, u) for u in convergence.UNITS}
+    return {unit: reached for unit, reached in found.items() if unit == "epochs" or convergence.measurable(reached)}
 
 
 def _overlap(change: Paired) -> str:
@@ -166,17 +124,13 @@ def _overlap(change: Paired) -> str:
 
 def _read(statistics: Statistics, c: Comparison) -> str:
     """Of how many seeds the pretraining learned: a loss below its start and below its context-free floor."""
-    own = [p for p in statistics.pretraining if (p.dataset, p.backbone, p.task) == (c.dataset, c.backbone, c.task)]
+    result = next(r for r in statistics.of(c.dataset, c.backbone) if r.strategy == c.strategy)
+    place, parents = (result.learned_from, c.backbone), set(zip(result.parents, result.seeds, strict=True))
+    own = [p for p in statistics.pretraining if (p.dataset, p.backbone) == place and (p.pretraining, p.seed) in parents]
+    if own and all(p.floor is None for p in own):
+        return f"masking learned in {sum(p.below_start for p in own)} of {len(own)}"
     learned = sum(p.below_start and bool(p.below_floor) for p in own)
     return f"masking learned below its floor in {learned} of {len(own)}" if own else ""
-
-
-def _diverged(change: Paired) -> str:
-    return f"{len(change.diverged)} of {change.pairs + len(change.diverged)} pairs diverged" if change.diverged else ""
-
-
-def _join(*parts: str) -> str:
-    return "; ".join(part for part in parts if part)
 
 
 RULES = [
@@ -184,6 +138,11 @@ RULES = [
     "*Reproduced*: the 95 % interval of Δ (paired t-interval of log RMSE over seeds) lies wholly below −m. "
     "*Contradicted*: it lies wholly above −m, practical equivalence included. *Undecided*: it holds −m, there are "
     "fewer than two pairs, or a run of a pair diverged (counted in the note).",
+    "Beside each decided verdict stands whether it survives Holm's correction: the one-sided p against −m, on the side "
+    "of the interval, below 2.5 % after correction over the family, all comparisons of one quantity in the experiment "
+    "with references of one role (scratch, longer-steps, longer-compute, denoising) that the tables or this page show; "
+    "for C5 over its deciding comparisons. It does not change the verdict. *Practically equal* stands where the "
+    "interval lies wholly within ±m.",
     "C1: masking against scratch; the note says whether the interval overlaps the claimed reduction.",
     "C2: masking against longer-steps and, where run, longer-compute, each the nearest in budget; undecided where that "
     f"spent less than {LEAST_BUDGET:g} of masking's budget.",
@@ -193,8 +152,14 @@ RULES = [
     "C4: the verdicts of C1 joined over the backbones of a dataset; at least one vector and one gradient readout.",
     "C5: first finetuning epoch at or below the validation force RMSE of scratch's kept weights, ratio to scratch's "
     "own first such epoch, per seed, on logs, by the rule for Δ. A seed that never gets there enters with a lower "
-    "bound; with any such seed nothing is reproduced, with only such seeds it is contradicted. The count with "
-    "pretraining epochs is given beside and does not decide.",
+    "bound; with any such seed nothing is reproduced, with only such seeds it is contradicted. The same in optimiser "
+    "steps, seconds and counted FLOPs, and each with what pretraining cost, is given beside and does not decide.",
+    "C6: masking against scratch on ForceNet, all its backbones of a dataset together, which differ in learning rate. "
+    "A run has failed that diverged or ended stuck (test force RMSE not below the trivial predictor's); judged as "
+    "stability in C3, spreads being those within a backbone. Decides nothing with fewer than "
+    f"{LEAST_RATES} learning rates or {LEAST_SEEDS} seeds.",
+    "C7: as C1, on datasets of revised MD17 alone.",
+    "Verdicts in parentheses decide nothing; variants (controls, values of a scan) are judged by no rule.",
     "Over datasets, backbones and parts: reproduced if every deciding case is; contradicted if any is, since a claim "
     "made in general falls with one counterexample; undecided otherwise. The counts stand beside it.",
 ]

@@ -3,21 +3,27 @@
 **What the intervals cover.**  All are 95 % Student t-intervals over seeds on the log of the error
 (:mod:`priorbench.analysis.intervals`).  A seed draws the split (where the configuration resamples it), the initial
 weights, the order of batches and the masks or noise, so an interval covers the variation over those, for this source
-of data, these sizes and these settings.  It covers neither other simulations nor other hyper-parameters, and it is
-not corrected for the number of comparisons made.
+of data, these sizes and these settings.  It covers neither other simulations nor other hyper-parameters.
+
+**What stands beside them.**  What the choice of test structures contributes, by a block bootstrap within each seed
+(:mod:`priorbench.analysis.within`), where ``structures.csv`` is given.  p-values, corrected by Holm's method over a
+*family*: all comparisons of one quantity with references of one role that the table or the scorecard shows
+(:attr:`Comparison.shown`), over all datasets, backbones and strategies of the experiment.  The correction changes no
+verdict; it says which ones survive it.
 
 Diverged runs are counted, never dropped in silence: they are listed beside the number of completed ones, and a
 comparison that lost a pair to one is undecided.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from priorbench.analysis.guards import check_baselines
-from priorbench.analysis.intervals import estimate, paired
-from priorbench.analysis.records import QUANTITIES, load_curves, load_runs
+from priorbench.analysis.intervals import correct, estimate, paired, paired_logs
+from priorbench.analysis.records import QUANTITIES, RUN_KEY, load_curves, load_runs, load_structures
 from priorbench.analysis.results import (
     QUANTITY_NAMES,
     Comparison,
@@ -27,42 +33,61 @@ from priorbench.analysis.results import (
     StrategyResult,
     write_statistics,
 )
+from priorbench.analysis.within import Sums, Within, group_sums, within
 from priorbench.errors import PriorbenchError
 
 _ROLES = {"scratch": 0, "longer-steps": 1, "longer-compute": 2, "pretrained": 3}
 
 
-def statistics(runs_csv: Path, curves_csv: Path, output: Path) -> None:
-    """Write ``statistics.json``.
+#: Roles of what strategies are held against.
+_BASELINES = ("scratch", "longer-steps", "longer-compute")
+
+
+def statistics(runs_csv: Path, curves_csv: Path, output: Path, structures_csv: Path | None = None) -> None:
+    """Write ``statistics.json``; without ``structures_csv`` nothing is bootstrapped within seeds.
 
     Raises:
-        PriorbenchError: a baseline is missing, strategies have different seeds, or a completed run has no curve.
+        PriorbenchError: a baseline is missing, strategies have different seeds or were tested on different structures,
+            or a completed run has no curve.
     """
     runs = load_runs(runs_csv)
     _check_curves(runs, load_curves(curves_csv))
-    write_statistics(output, summarise(runs))
+    write_statistics(output, summarise(runs, group_sums(load_structures(structures_csv)) if structures_csv else None))
 
 
-def summarise(runs: pd.DataFrame) -> Statistics:
-    """All statistics of the table of runs."""
+def summarise(runs: pd.DataFrame, sums: Sums | None = None) -> Statistics:
+    """All statistics of the table of runs; ``sums`` are those of their test structures by group."""
     finetuned = runs[runs["stage"] == "finetune"]
     strategies: list[StrategyResult] = []
     comparisons: list[Comparison] = []
     for place, members in finetuned.groupby(["dataset", "backbone"], sort=True):
         check_baselines("/".join(map(str, place)), [{"role": role} for role in members["role"]])
-        results = [_strategy(group) for _, group in members.groupby("strategy", sort=True)]
-        strategies += sorted(results, key=order)
-        comparisons += _comparisons(sorted(results, key=order), members)
-    return Statistics(strategies, comparisons, _pretraining(runs[runs["stage"] == "pretrain"]))
+        results = sorted((_strategy(group) for _, group in members.groupby("strategy", sort=True)), key=order)
+        strategies += results
+        comparisons += _comparisons(results, _Place(members, sums))
+    return Statistics(strategies, corrected(comparisons), _pretraining(runs[runs["stage"] == "pretrain"]))
+
+
+def corrected(comparisons: list[Comparison]) -> list[Comparison]:
+    """The same comparisons, those that are shown with p-values corrected over their families."""
+    families: dict[tuple[str, str], list[int]] = {}
+    for i, c in enumerate(comparisons):
+        if c.shown:
+            families.setdefault((c.quantity, c.reference_role), []).append(i)
+    found = list(comparisons)
+    for members in families.values():
+        for i, change in zip(members, correct([comparisons[i].change for i in members]), strict=True):
+            found[i] = replace(comparisons[i], change=change)
+    return found
 
 
 def order(result: StrategyResult) -> tuple[int, str, str]:
-    """Scratch first, then longer ones, then pretrained ones by task and name."""
+    """Scratch first, then longer ones, then pretrained ones by task and name, then variants likewise."""
     return _ROLES.get(result.role, len(_ROLES)), result.task or "", result.strategy
 
 
 def _check_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> None:
-    key = ["dataset", "backbone", "stage", "strategy", "seed"]
+    key = [*RUN_KEY, "trial"]
     present = set(curves[key].itertuples(index=False, name=None))
     for row in runs.loc[runs["status"] == "completed", key].itertuples(index=False, name=None):
         if row not in present:
@@ -70,16 +95,15 @@ def _check_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> None:
 
 
 def _strategy(group: pd.DataFrame) -> StrategyResult:
-    first = group.iloc[0]
     group = group.sort_values("seed")
+    first = group.iloc[0]
     done = group[group["status"] == "completed"]
     budget = done if len(done) else group
     text = {name: first[name] for name in ("dataset", "backbone", "architecture", "readout", "strategy", "role")}
+    text |= {name: first[name] for name in ("task", "pretraining", "source", "pretraining_dataset")}
     ratio = (done["val_force_rmse"] / done["trivial_val_force_rmse"]).dropna()
     return StrategyResult(
         **text,
-        task=first["task"],
-        pretraining=first["pretraining"],
         seeds=_integers(group["seed"]),
         diverged=_integers(group.loc[group["status"] != "completed", "seed"]),
         parameters=int(first["parameters"]),
@@ -92,6 +116,11 @@ def _strategy(group: pd.DataFrame) -> StrategyResult:
         },
         validation_ratio=estimate(list(ratio)),
         seconds=estimate([value for value in done["total_seconds"] if value > 0]),
+        stuck=_integers(done.loc[done["test_force_rmse"] >= done["trivial_force_rmse"], "seed"]),
+        parents=list(group["pretraining"]),
+        learning_rate=float(group["learning_rate"].median()),
+        trials=int(group["trials"].max()),
+        tuning_flops=float(group["tuning_flops"].mean()),
     )
 
 
@@ -99,15 +128,32 @@ def _integers(values: Iterable[int]) -> list[int]:
     return sorted(int(value) for value in values)
 
 
-def _comparisons(results: list[StrategyResult], runs: pd.DataFrame) -> list[Comparison]:
-    """Every pretrained strategy against scratch, every longer run, and masking against denoising."""
+@dataclass(frozen=True)
+class _Place:
+    """The finetuned runs of one dataset and backbone, and the sums over their test structures."""
+
+    runs: pd.DataFrame
+    sums: Sums | None
+
+    def errors(self, strategy: str, quantity: Quantity) -> dict[int, float | None]:
+        """Test RMSE by seed (meV/Å or meV/atom); None for a diverged run."""
+        own = self.runs[self.runs["strategy"] == strategy]
+        return {
+            int(seed): float(error) if status == "completed" else None
+            for seed, status, error in zip(own["seed"], own["status"], own[f"test_{quantity}_rmse"], strict=True)
+        }
+
+
+def _comparisons(results: list[StrategyResult], place: _Place) -> list[Comparison]:
+    """Every pretrained strategy and variant against scratch, every longer run, and masking against denoising."""
     found = []
-    for result in (item for item in results if item.role == "pretrained"):
+    for result in (item for item in results if item.role not in _BASELINES):
         for reference in results:
-            rival = result.task == "masking" and reference.task == "denoising"
-            if reference.role != "pretrained" or rival:
+            pretrained = result.role == reference.role == "pretrained"
+            rival = pretrained and result.task == "masking" and reference.task == "denoising"
+            if reference.role in _BASELINES or rival:
                 matched = _is_nearest(result, reference, results)
-                found += [_compare(result, reference, quantity, runs, matched) for quantity in QUANTITY_NAMES]
+                found += [_compare(result, reference, quantity, place, matched) for quantity in QUANTITY_NAMES]
     return found
 
 
@@ -125,13 +171,17 @@ def _is_nearest(result: StrategyResult, reference: StrategyResult, results: list
 
 
 def _compare(
-    result: StrategyResult, reference: StrategyResult, quantity: Quantity, runs: pd.DataFrame, matched: bool
+    result: StrategyResult, reference: StrategyResult, quantity: Quantity, place: _Place, matched: bool
 ) -> Comparison:
+    own, other = (place.errors(item.strategy, quantity) for item in (result, reference))
+    pair = result.strategy, reference.strategy
+    inside: Within | None = None
     try:
-        change = paired(_errors(runs, result.strategy, quantity), _errors(runs, reference.strategy, quantity))
+        change = paired(own, other)
+        if place.sums is not None:
+            inside = within(place.sums, result.place, pair, quantity, paired_logs(own, other))
     except PriorbenchError as error:
-        place = f"{result.dataset}/{result.backbone}"
-        raise PriorbenchError(f"{place}: {result.strategy} against {reference.strategy}: {error}") from None
+        raise PriorbenchError(f"{'/'.join(result.place)}: {' against '.join(pair)}: {error}") from None
     return Comparison(
         dataset=result.dataset,
         backbone=result.backbone,
@@ -145,16 +195,9 @@ def _compare(
         step_ratio=reference.steps / max(result.steps, 1),
         flop_ratio=reference.flops / max(result.flops, 1),
         change=change,
+        role=result.role,
+        within=inside,
     )
-
-
-def _errors(runs: pd.DataFrame, strategy: str, quantity: Quantity) -> dict[int, float | None]:
-    """Test RMSE by seed (meV/Å or meV/atom); None for a diverged run."""
-    own = runs[runs["strategy"] == strategy]
-    return {
-        int(seed): float(error) if status == "completed" else None
-        for seed, status, error in zip(own["seed"], own["status"], own[f"test_{quantity}_rmse"], strict=True)
-    }
 
 
 def _pretraining(runs: pd.DataFrame) -> list[PretrainingResult]:

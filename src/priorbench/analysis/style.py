@@ -39,7 +39,7 @@ RC: dict[Any, Any] = {
 GREY, SHADE = "#767676", "#EFEFEF"
 
 _ROLE_COLOURS = {"scratch": "#000000", "longer-steps": "#E69F00", "longer-compute": "#CC79A7"}
-_TASK_COLOURS = {"masking": "#009E73", "denoising": "#0072B2", "masking+denoising": "#56B4E9"}
+_TASK_COLOURS = {"masking": "#009E73", "denoising": "#0072B2", "masking_denoising": "#56B4E9"}
 _OTHER_TASK = "#D55E00"
 _LINES = ("-", "--", "-.", ":")
 

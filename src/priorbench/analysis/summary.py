@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from priorbench.analysis import accounting
+from priorbench.analysis.cases import correction, joined
 from priorbench.analysis.results import Comparison, PretrainingResult, Statistics, load_statistics
 from priorbench.analysis.text import MISSING, change, number
 from priorbench.errors import PriorbenchError
@@ -57,14 +58,15 @@ def _half_widths(statistics: Statistics) -> list[str]:
     chosen = [
         c
         for c in statistics.comparisons
-        if c.quantity == "force" and c.task == "masking" and c.reference_role != "pretrained" and c.matched
+        if c.quantity == "force" and c.task == "masking" and c.reference_role != "pretrained" and c.matched and c.judged
     ]
     return _columns([[f"{c.dataset}/{c.backbone}", f"{c.strategy} against {c.reference}", _width(c)] for c in chosen])
 
 
 def _width(c: Comparison) -> str:
     half = c.change.half_width
-    return f"{change(c.change)}, half-width {MISSING if half is None else f'{100 * half:.1f} %'}: {c.change.verdict}"
+    found = joined(c.change.verdict, correction(c.change), "practically equal" if c.change.equivalent else "")
+    return f"{change(c.change)}, half-width {MISSING if half is None else f'{100 * half:.1f} %'}: {found}"
 
 
 def _pretraining(statistics: Statistics) -> list[str]:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from priorbench.analysis.evidence import Weight, recipe_share, weigh
-from priorbench.analysis.intervals import Estimate, Paired
+from priorbench.analysis.intervals import Estimate
 from priorbench.analysis.records import QUANTITIES, load_runs
-from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
-from priorbench.analysis.text import MISSING, change, latex_table, markdown_table, number, with_interval
+from priorbench.analysis.results import TABLE_ROLES, Comparison, Statistics, StrategyResult, load_statistics
+from priorbench.analysis.text import MISSING, change, latex_table, markdown_table, number, p_value, with_interval
 from priorbench.io import write_rows, write_text
 
 TRIVIAL = "trivial"
@@ -26,13 +26,15 @@ _HEADER = [
     "energy RMSE meV/atom",
     "energy MAE meV/atom",
     "Δ scratch %",
+    "p scratch",
     "Δ longer %",
+    "p longer",
     "seeds",
     "diverged",
     "TFLOP",
     "seconds",
 ]
-_COLUMNS = "lll" + "r" * 10
+_COLUMNS = "lll" + "r" * 12
 
 
 def tables(runs_csv: Path, statistics_json: Path, evidence: Mapping[str, int], output_dir: Path) -> None:
@@ -51,17 +53,18 @@ def tables(runs_csv: Path, statistics_json: Path, evidence: Mapping[str, int], o
 def _caption(weight: Weight, share: str) -> str:
     return (
         "Test errors: geometric mean [95 % interval] over seeds. Δ: change of force RMSE against scratch and against "
-        "the longer run of as many steps, paired by seed. TFLOP: counted, pretraining included, as are the seconds. "
+        "the longer run of as many steps, paired by seed. p: two-sided t-test of no change, Holm-corrected over all "
+        "comparisons of the column. TFLOP: counted, pretraining included, as are the seconds. "
         f"{MARK}: not below the trivial predictor for at least one seed. {share} {weight.describe()}"
     )
 
 
-def reference_change(statistics: Statistics, result: StrategyResult, role: str, quantity: str) -> Paired | None:
+def reference_comparison(statistics: Statistics, result: StrategyResult, role: str, quantity: str) -> Comparison | None:
     """The comparison of a strategy with its reference of that role (the matched one); None for a baseline."""
     for c in statistics.comparisons:
         own = (c.dataset, c.backbone, c.strategy) == (*result.place, result.strategy)
         if own and c.reference_role == role and c.matched and c.quantity == quantity:
-            return c.change
+            return c
     return None
 
 
@@ -70,17 +73,18 @@ def _text_rows(statistics: Statistics) -> list[list[str]]:
     for place in statistics.places:
         results = statistics.of(*place)
         trivial = _trivial(results)
-        rows.append([*place, TRIVIAL, *(number(trivial[q]) for q in QUANTITIES), *[MISSING] * 6])
+        rows.append([*place, TRIVIAL, *(number(trivial[q]) for q in QUANTITIES), *[MISSING] * 8])
         rows += [_text_row(statistics, result) for result in results]
     return rows
 
 
 def _text_row(statistics: Statistics, result: StrategyResult) -> list[str]:
-    changes = (reference_change(statistics, result, role, "force") for role in ("scratch", "longer-steps"))
+    found = [reference_comparison(statistics, result, role, "force") for role in TABLE_ROLES]
+    changes = [(MISSING, MISSING) if c is None else (change(c.change), p_value(c.change.p_holm)) for c in found]
     return [
         *(*result.place, result.strategy),
         *(_marked(result, quantity) for quantity in QUANTITIES),
-        *(MISSING if paired is None else change(paired) for paired in changes),
+        *(cell for cells in changes for cell in cells),
         *(str(len(result.seeds)), str(len(result.diverged))),
         number(result.flops / 1e12),
         number(result.seconds.mean),
@@ -106,9 +110,9 @@ def _csv_rows(statistics: Statistics) -> list[dict[str, object]]:
         key: dict[str, object] = dict(zip(("dataset", "backbone"), place, strict=True))
         rows.append({**key, **_csv_row(TRIVIAL, TRIVIAL, errors, {}, [None, None], (seeds, 0, None), nothing)})
         for r in results:
-            changes = [reference_change(statistics, r, role, "force") for role in ("scratch", "longer-steps")]
+            found = [reference_comparison(statistics, r, role, "force") for role in TABLE_ROLES]
             counts = (len(r.seeds), len(r.diverged), r.flops)
-            row = _csv_row(r.strategy, r.role, r.errors, r.worse_than_trivial, changes, counts, r.seconds)
+            row = _csv_row(r.strategy, r.role, r.errors, r.worse_than_trivial, found, counts, r.seconds)
             rows.append({**key, **row})
     return rows
 
@@ -118,20 +122,31 @@ def _csv_row(
     role: str,
     errors: Mapping[str, Estimate],
     worse: Mapping[str, int],
-    changes: list[Paired | None],
+    comparisons: list[Comparison | None],
     counts: tuple[int, int, float | None],
     seconds: Estimate,
 ) -> dict[str, object]:
-    """Columns ``<quantity>_<unit>``, ``_low``, ``_high``; Δ as fractions; ``counts`` are seeds, diverged, FLOPs."""
+    """Columns ``<quantity>_<unit>``, ``_low``, ``_high``; ``counts`` are seeds, diverged, FLOPs."""
     row: dict[str, object] = {"strategy": strategy, "role": role}
     for quantity in QUANTITIES:
         unit = "mev_per_angstrom" if quantity.startswith("force") else "mev_per_atom"
         e = errors[quantity]
         row.update({f"{quantity}_{unit}": e.mean, f"{quantity}_low": e.low, f"{quantity}_high": e.high})
         row.update({f"{quantity}_spread": e.spread, f"{quantity}_seeds_worse_than_trivial": worse.get(quantity, 0)})
-    for name, paired in zip(("scratch", "longer_steps"), changes, strict=True):
-        p = paired or Paired(0)
-        row.update({f"delta_{name}": p.delta, f"delta_{name}_low": p.low, f"delta_{name}_high": p.high})
-        row[f"verdict_{name}"] = p.verdict if paired else None
+    for role, comparison in zip(TABLE_ROLES, comparisons, strict=True):
+        row.update(_csv_change(role.replace("-", "_"), comparison))
     row.update(dict(zip(("seeds", "diverged", "total_flops"), counts, strict=True)))
     return {**row, "total_seconds": seconds.mean}
+
+
+def _csv_change(name: str, c: Comparison | None) -> dict[str, object]:
+    """Δ as a fraction with its interval, the verdict, p-values as they are and corrected, and what they say."""
+    names = ("delta", "low", "high", "verdict", "p", "p_holm", "survives", "equivalent")
+    values: dict[str, object] = {key: None if c is None else getattr(c.change, key) for key in names}
+    inside = None if c is None else c.within
+    return {
+        **{f"delta_{name}": values["delta"], f"delta_{name}_low": values["low"], f"delta_{name}_high": values["high"]},
+        **{f"{key}_{name}": values[key] for key in names[3:]},
+        f"within_se_{name}": inside and inside.pooled_se,
+        f"within_share_{name}": inside and inside.share,
+    }

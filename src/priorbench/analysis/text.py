@@ -38,6 +38,13 @@ def change(paired: Paired) -> str:
     return text + (f" ({len(paired.diverged)} diverged)" if paired.diverged else "")
 
 
+def p_value(value: float | None) -> str:
+    """A p-value with three decimals; a dash for None."""
+    if value is None:
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
     """An aligned Markdown table; ``columns`` has one ``l`` (left) or ``r`` (right) a column."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
@@ -72,6 +79,7 @@ _LATEX = {
     "–": "--",
     "†": r"\textsuperscript{\dag}",
     "≥": r"$\geq$",
+    "<": r"$<$",
     "σ": r"$\sigma$",
 }
 _SPECIAL = re.compile("|".join(re.escape(character) for character in _LATEX))

@@ -16,6 +16,9 @@ from priorbench.graph import Graph
 Symmetry = Literal["permutation", "translation", "wrapping", "rotation", "inversion"]
 
 
+Heads = dict[str, Literal["energies", "vectors"]]
+
+
 class Prediction(NamedTuple):
     """Energies (G,) and vectors (N, 3) in the units of the scaled labels."""
 
@@ -36,11 +39,15 @@ class Backbone(nn.Module):
 
     ``readout`` says how vectors come about: ``gradient`` (−∂E/∂r, energy-centric) or ``vector`` (a head of their own,
     force-centric).  ``symmetries`` are those of the energy and vectors of this very instance; every one declared is
-    proven by the shared tests and every other one is shown to be broken.
+    proven by the shared tests and every other one is shown to be broken.  ``moves_atoms`` says whether the layers move
+    coordinates of their own, which ``displacements`` then gives.  ``heads`` names the modules behind ``features`` and
+    what each predicts; everything else is the body.
     """
 
     Options: ClassVar[type[BackboneOptions]]
     readout: ClassVar[Literal["gradient", "vector"]]
+    moves_atoms: ClassVar[bool] = False
+    heads: ClassVar[Heads]
 
     @property
     def symmetries(self) -> frozenset[Symmetry]:
@@ -51,6 +58,18 @@ class Backbone(nn.Module):
     def conservative(self) -> bool:
         """Whether the vectors are exactly the negative gradient of the energy."""
         return False
+
+    def features(self, graph: Graph) -> Tensor:
+        """What the heads read of each atom, (N, F)."""
+        raise NotImplementedError
+
+    def energies(self, graph: Graph) -> Tensor:
+        """Energy of each structure, (G,)."""
+        raise NotImplementedError
+
+    def displacements(self, graph: Graph) -> Prediction:
+        """Energies, and as vectors how far all layers together move each atom, in Å; where ``moves_atoms``."""
+        raise NotImplementedError
 
     @classmethod
     def initialised(cls, options: BackboneOptions, seed: int) -> Self:
@@ -64,6 +83,10 @@ class VectorBackbone(Backbone):
     """Force-centric: energies and vectors come from heads of their own."""
 
     readout = "vector"
+
+    def energies(self, graph: Graph) -> Tensor:
+        """Energy of each structure, (G,)."""
+        return self.forward(graph).energies
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict energies and vectors of a batch."""
@@ -80,16 +103,17 @@ class GradientBackbone(Backbone):
         """True unless a network cuts the gradient somewhere."""
         return True
 
-    def energies(self, graph: Graph) -> Tensor:
-        """Energy of each structure, (G,)."""
-        raise NotImplementedError
-
     def forward(self, graph: Graph) -> Prediction:
         """Predict energies and −∂E/∂r of a batch."""
-        with torch.enable_grad():
-            positions = graph.positions.detach().requires_grad_(True)
-            energies = self.energies(graph.with_positions(positions))
-            (gradient,) = torch.autograd.grad(energies.sum(), positions, create_graph=self.training)
-        if not self.training:
-            energies = energies.detach()
-        return Prediction(energies, -gradient)
+        return with_gradient(self, graph)
+
+
+def with_gradient(model: Backbone, graph: Graph) -> Prediction:
+    """Energies of any backbone and, as vectors, −∂E/∂r of their sum; differentiable again while it is training."""
+    with torch.enable_grad():
+        positions = graph.positions.detach().requires_grad_(True)
+        energies = model.energies(graph.with_positions(positions))
+        (gradient,) = torch.autograd.grad(energies.sum(), positions, create_graph=model.training)
+    if not model.training:
+        energies = energies.detach()
+    return Prediction(energies, -gradient)

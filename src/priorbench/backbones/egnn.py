@@ -6,13 +6,13 @@ distances; the energy is a sum over atoms and forces are −∂E/∂r.  The rele
 from the gradient, which makes its forces differ slightly from the gradient of its energy: an option here.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from priorbench.backbones.base import BackboneOptions, GradientBackbone, Symmetry
+from priorbench.backbones.base import BackboneOptions, GradientBackbone, Heads, Prediction, Symmetry
 from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
 from priorbench.backbones.silu import SiLU
 from priorbench.graph import Graph, edge_vectors, neighbour_counts, sum_over_atoms, sum_over_neighbours
@@ -81,6 +81,8 @@ class EGNN(GradientBackbone):
     """Energy-centric EGNN."""
 
     Options = EGNNOptions
+    moves_atoms = True
+    heads: ClassVar[Heads] = {"head": "energies"}
 
     def __init__(self, options: EGNNOptions) -> None:
         super().__init__()
@@ -105,20 +107,41 @@ class EGNN(GradientBackbone):
         """Unless distances are detached from the gradient."""
         return not self.options.detach_distances
 
+    def features(self, graph: Graph) -> Tensor:
+        """What the head reads of each atom, (N, F)."""
+        return self._propagated(graph, moving_last=False)[0]
+
     def energies(self, graph: Graph) -> Tensor:
         """Energy of each structure, (G,)."""
+        return self._summed(self.features(graph), graph)
+
+    def displacements(self, graph: Graph) -> Prediction:
+        """Energies, and as vectors how far all layers, the last one too, move each atom, in Å."""
+        features, moves = self._propagated(graph, moving_last=True)
+        # Not the difference of coordinates, in which single precision would round moves of 1e-4 Å.
+        return Prediction(self._summed(features, graph), torch.stack(moves).sum(0))
+
+    def _summed(self, features: Tensor, graph: Graph) -> Tensor:
+        return sum_over_atoms(self.head(features), graph).squeeze(1)
+
+    def _propagated(self, graph: Graph, moving_last: bool) -> tuple[Tensor, list[Tensor]]:
+        """Features (N, F), and the moves (N, 3) of each layer, of the last one only where ``moving_last``."""
         h = self.element(graph.atomic_numbers)
         if graph.lost is not None:
             h = h + self.mask(graph.lost)
-        r = graph.positions
+        r, made = graph.positions, []
         weights = None
         for layer in self.layers:
             features, envelopes, directions = self._geometry(r, graph, layer is self.layers[0])
             weights = envelopes if weights is None else weights
-            # What the last layer's coordinates would be, nothing asks.
-            h, moves = layer(h, features, weights, directions, graph, moving=layer is not self.layers[-1])
-            r = r if moves is None else r + moves
-        return sum_over_atoms(self.head(self.norm(h)), graph).squeeze(1)
+            # What the last layer's coordinates would be, no energy asks.
+            moving = moving_last or layer is not self.layers[-1]
+            h, moves = layer(h, features, weights, directions, graph, moving)
+            if moves is not None:
+                r = r + moves
+                made.append(moves)
+        normed: Tensor = self.norm(h)
+        return normed, made
 
     def _geometry(self, r: Tensor, graph: Graph, first: bool) -> tuple[Tensor, Tensor | None, Tensor]:
         """Edge features (E, K), at the ``first`` coordinates r (N, 3) the envelope (E,), and unit vectors (E, 3)."""

@@ -6,12 +6,13 @@ Not rotation equivariant.
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from priorbench.backbones.base import BackboneOptions, Prediction, Symmetry, VectorBackbone
+from priorbench.backbones.base import BackboneOptions, Heads, Prediction, Symmetry, VectorBackbone
 from priorbench.backbones.elements import atomic_radii, element_properties
 from priorbench.backbones.layers import EdgeLinear
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
@@ -77,6 +78,7 @@ class ForceNet(VectorBackbone):
     """Force-centric ForceNet."""
 
     Options = ForceNetOptions
+    heads: ClassVar[Heads] = {"energy_head": "energies", "vector_head": "vectors"}
     properties: Tensor
     radii: Tensor
 
@@ -103,7 +105,13 @@ class ForceNet(VectorBackbone):
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict energies and vectors of a batch."""
-        h = self.element(self.sines(self.properties[graph.atomic_numbers]))
+        h = self.features(graph)
+        energies = self.energy_head(sum_over_atoms(h, graph)).squeeze(1)
+        return Prediction(energies, self.vector_head(h))
+
+    def features(self, graph: Graph) -> Tensor:
+        """What both heads read of each atom, (N, F)."""
+        h: Tensor = self.element(self.sines(self.properties[graph.atomic_numbers]))
         if graph.lost is not None:
             h = h + self.mask(graph.lost)
         vectors = edge_vectors(graph)
@@ -112,9 +120,8 @@ class ForceNet(VectorBackbone):
         weights = torch.cos(0.5 * math.pi / self.options.cutoff * distances)
         for interaction in self.interactions:
             h = interaction(h, e, weights, graph)
-        h = self.decoder(h)
-        energies = self.energy_head(sum_over_atoms(h, graph)).squeeze(1)
-        return Prediction(energies, self.vector_head(h))
+        out: Tensor = self.decoder(h)
+        return out
 
     def _edge_features(self, directions: Tensor, distances: Tensor, graph: Graph) -> Tensor:
         radii = self.radii[graph.atomic_numbers].unsqueeze(1)

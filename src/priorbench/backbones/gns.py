@@ -5,13 +5,13 @@ coordinates and describes an edge by its unit vector and a radial basis; the raw
 ((Δ, ‖Δ‖)/r_c on edges, wrapped coordinates on atoms) is a matter of options.  Not rotation equivariant.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from priorbench.backbones.base import BackboneOptions, Prediction, Symmetry, VectorBackbone
+from priorbench.backbones.base import BackboneOptions, Heads, Prediction, Symmetry, VectorBackbone
 from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
 from priorbench.kernels import gns as kernels
@@ -78,6 +78,7 @@ class GNS(VectorBackbone):
     """Force-centric encode–process–decode network."""
 
     Options = GNSOptions
+    heads: ClassVar[Heads] = {"energy_decoder": "energies", "vector_decoder": "vectors"}
 
     def __init__(self, options: GNSOptions) -> None:
         super().__init__()
@@ -106,6 +107,12 @@ class GNS(VectorBackbone):
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict energies and vectors of a batch."""
+        h = self.features(graph)
+        energies = sum_over_atoms(self.energy_decoder(h), graph).squeeze(1)
+        return Prediction(energies, self.vector_decoder(h))
+
+    def features(self, graph: Graph) -> Tensor:
+        """What both decoders read of each atom, (N, F)."""
         h = self._encode_atoms(graph)
         vectors = edge_vectors(graph)
         distances = vectors.norm(dim=1, keepdim=True)
@@ -115,8 +122,7 @@ class GNS(VectorBackbone):
             received, updated = edge_step(h, e, weights, graph)
             h = h + node_step(torch.cat([received, h], dim=1))
             e = updated if self.options.edge_update == "message" else e + e
-        energies = sum_over_atoms(self.energy_decoder(h), graph).squeeze(1)
-        return Prediction(energies, self.vector_decoder(h))
+        return h
 
     def _encode_atoms(self, graph: Graph) -> Tensor:
         h = self.element(graph.atomic_numbers)

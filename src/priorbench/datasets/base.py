@@ -4,10 +4,20 @@ Building the DAG imports these modules to ask for the parts: import heavy librar
 """
 
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from priorbench.config import Strict
-from priorbench.frames import Frames
+from priorbench.frames import NEITHER, Frames
+
+
+class Expected(NamedTuple):
+    """Structures of the same number of atoms that a source will give, known before anything is read."""
+
+    structures: int
+    atoms: int  # of each; their mean where only that is known
+    official: int = NEITHER  # the side that the source assigns
+    groups: int | None = None  # of equal size that they are in; None: each is taken for one of its own
+    periodic: bool = True
 
 
 class Source(Protocol):
@@ -26,7 +36,9 @@ class Source(Protocol):
         ...
 
     # A source that reads a user's own files also has ``files() -> list[Path]``, so that they are watched; one that
-    # simulates has ``draw_checks(parts, stem)``, which shows that what it made is in equilibrium.
+    # simulates has ``draw_checks(parts, stem)``, which shows that what it made is in equilibrium.  One whose sizes
+    # follow from its options has ``expected() -> list[Expected] | None``, by which ``priorbench plan`` tells the cost of
+    # an experiment beforehand; None, or no such method: unknown until it is read.
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Read all acquired parts into frames (Å, eV, eV/Å, groups, molecules); forces are never changed."""

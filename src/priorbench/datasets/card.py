@@ -94,7 +94,7 @@ def energy_reference(frames: Frames, split: Split) -> tuple[NDArray[np.float64],
     counts = compositions(frames, split["train"])
     elements = np.flatnonzero(counts.any(axis=0))
     rank = int(np.linalg.matrix_rank(counts[:, elements]))
-    residual = frames.energies - labels.reference_energies(frames, np.arange(len(frames)))
+    residual = frames.energies - labels.composition_energies(frames, np.arange(len(frames)))
     return residual, {
         "eV_per_atom": {_symbol(z): labels.reference[z] for z in elements},
         "elements": len(elements),

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from priorbench.datasets.base import Source
+from priorbench.datasets.base import Expected, Source
 from priorbench.errors import PriorbenchError
 from priorbench.registry import load
 
@@ -38,6 +38,12 @@ def files(dataset: Mapping[str, Any]) -> list[Path]:
     """The user's own files that ``dataset`` is read from: when they change, it is made again."""
     source = source_for(dataset["source"], dataset["options"])
     return list(source.files()) if hasattr(source, "files") else []
+
+
+def expected(dataset: Mapping[str, Any]) -> list[Expected] | None:
+    """What structures ``dataset`` will have; None where that is unknown until it is read."""
+    source = source_for(dataset["source"], dataset["options"])
+    return source.expected() if hasattr(source, "expected") else None
 
 
 def has_checks(dataset: Mapping[str, Any]) -> bool:

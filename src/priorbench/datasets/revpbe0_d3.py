@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 
 from priorbench.config import Strict
 from priorbench.datasets.archive import read_part, write_part
+from priorbench.datasets.base import Expected
 from priorbench.datasets.download import fetch
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
@@ -54,6 +55,7 @@ SHA256 = {  # of set.000/{box,coord,energy,force}.npy
         "e4cf0fd866a3b3950d784e548596c22fca720bdcaf2e26df324ec0c0cd7d23eb",
     ),
 }
+STRUCTURES = {"classical_ice": 3, "classical_liq": 179, "quantum_ice": 847, "quantum_liq": 749}  # of 192 atoms
 Subsystem = Literal["classical_ice", "classical_liq", "quantum_ice", "quantum_liq"]
 
 
@@ -87,6 +89,11 @@ class RevPBE0D3:
     def parts(self) -> list[str]:
         """One part per sub-system."""
         return list(self.options.subsystems)
+
+    def expected(self) -> list[Expected]:
+        """The published structures, at most ``max_structures``; those that are not intact are not known beforehand."""
+        count = sum(STRUCTURES[name] for name in self.options.subsystems)
+        return [Expected(min(count, self.options.max_structures or count), 192)]
 
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Fetch the six files of ``part`` and pack them, unchanged, into ``output``."""

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from priorbench.config import Strict
 from priorbench.datasets.archive import read_npz, read_part, write_part
+from priorbench.datasets.base import Expected
 from priorbench.datasets.download import fetch
 from priorbench.datasets.pins import fetch_pinned
 from priorbench.errors import PriorbenchError
@@ -62,6 +63,8 @@ Molecule = Literal[
     "uracil",
 ]
 MOLECULES: list[Molecule] = list(get_args(Molecule))
+ATOMS = dict(zip(MOLECULES, (21, 24, 12, 9, 9, 18, 20, 16, 15, 12), strict=True))
+OFFICIAL = 1000  # structures of a side of each molecule
 
 
 class RMD17Options(Strict):
@@ -89,6 +92,14 @@ class RMD17:
     def parts(self) -> list[str]:
         """One part per molecule."""
         return list(self.options.molecules)
+
+    def expected(self) -> list[Expected]:
+        """Both official sides of every molecule."""
+        return [
+            Expected(OFFICIAL, ATOMS[name], official=side, periodic=False)
+            for name in self.options.molecules
+            for side in SIDES.values()
+        ]
 
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Fetch both sides of ``part`` and pack them, in kcal/mol and Å, into ``output``."""

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from priorbench.config import Strict
 from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.base import Expected
 from priorbench.datasets.download import GONE
 from priorbench.datasets.pins import fetch_pinned, pinned
 from priorbench.datasets.runner import in_canonical_units, read_runner
@@ -69,6 +70,13 @@ class RPBED3:
     def parts(self) -> list[str]:
         """One part: the functional."""
         return [self.options.functional]
+
+    def expected(self) -> list[Expected] | None:
+        """The published counts, at most ``max_structures`` of mean size; None for a functional without them."""
+        if (known := EXPECTED.get(self.options.functional)) is None:
+            return None
+        count = int(known["structures"])
+        return [Expected(min(count, self.options.max_structures or count), round(known["atoms"] / count))]
 
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Fetch the archive, unpack the file of ``part`` alone and write what it says, unconverted, to ``output``."""

@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 
 from priorbench.config import Strict
 from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.base import Expected
 from priorbench.frames import Frames
 
 MOLAR_MASS = 18.01528  # g/mol
@@ -129,6 +130,12 @@ class TIP3P:
     def parts(self) -> list[str]:
         """One part per trajectory."""
         return [f"trajectory{index}" for index in range(self.options.trajectories)]
+
+    def expected(self) -> list[Expected]:
+        """The frames of all trajectories; blocks within them are known only when they are there."""
+        o = self.options
+        groups = o.trajectories if o.groups == "trajectory" else None
+        return [Expected(o.trajectories * o.frames, 3 * o.molecules, groups=groups)]
 
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Simulate ``part`` on one thread and write it to ``output``; there is nothing to download."""

@@ -49,6 +49,21 @@ def start_positions(options: "TIP3POptions", random: np.random.Generator) -> NDA
     return positions.reshape(-1, 3)
 
 
+def water_topology(molecules: int) -> Any:
+    """The topology of so many water molecules, atoms in the order O, H, H."""
+    from openmm import app
+
+    topology = app.Topology()
+    chain = topology.addChain()
+    oxygen, hydrogen = app.Element.getBySymbol("O"), app.Element.getBySymbol("H")
+    for _ in range(molecules):
+        residue = topology.addResidue("HOH", chain)
+        centre = topology.addAtom("O", oxygen, residue)
+        for name in ("H1", "H2"):
+            topology.addBond(centre, topology.addAtom(name, hydrogen, residue))
+    return topology
+
+
 def _run(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
     import openmm
 
@@ -97,14 +112,7 @@ def _temperatures(states: list[Any], options: "TIP3POptions") -> NDArray[np.floa
 def _system(options: "TIP3POptions") -> Any:
     from openmm import app
 
-    topology = app.Topology()
-    chain = topology.addChain()
-    oxygen, hydrogen = app.Element.getBySymbol("O"), app.Element.getBySymbol("H")
-    for _ in range(options.molecules):
-        residue = topology.addResidue("HOH", chain)
-        centre = topology.addAtom("O", oxygen, residue)
-        for name in ("H1", "H2"):
-            topology.addBond(centre, topology.addAtom(name, hydrogen, residue))
+    topology = water_topology(options.molecules)
     topology.setPeriodicBoxVectors(np.eye(3) * options.box * 0.1)
     cutoff = options.real_space_cutoff * 0.1
     return app.ForceField("tip3p.xml").createSystem(

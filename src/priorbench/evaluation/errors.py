@@ -79,7 +79,7 @@ def trivial_prediction(
     frames: Frames, structures: NDArray[np.int64], labels: Labels
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean training energy of each composition and no force."""
-    return labels.reference_energies(frames, structures), np.zeros((int(frames.sizes[structures].sum()), 3))
+    return labels.composition_energies(frames, structures), np.zeros((int(frames.sizes[structures].sum()), 3))
 
 
 def errors_of(
@@ -98,7 +98,13 @@ def errors_of(
         "energy_rmse": math.sqrt(np.mean(energy**2)),
         "energy_mae": float(np.mean(np.abs(energy))),
         "per_structure": [
-            {"structure": int(s), "group": int(frames.groups[s]), "force_rmse": math.sqrt(f), "energy_error": float(e)}
-            for s, f, e in zip(structures, squared, energy, strict=True)
+            {
+                "structure": int(s),
+                "group": int(frames.groups[s]),
+                "atoms": int(n),
+                "force_rmse": math.sqrt(f),
+                "energy_error": float(e),
+            }
+            for s, n, f, e in zip(structures, sizes, squared, energy, strict=True)
         ],
     }

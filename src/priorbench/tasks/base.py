@@ -16,6 +16,7 @@ from priorbench.config import Strict
 from priorbench.graph import Graph
 from priorbench.training.store import Batch, Store
 
+Readout = Literal["own", "gradient", "coordinates"]  # see readout.py
 Terms = dict[str, Tensor]  # name → sum of errors
 Counts = dict[str, int]  # name → number of errors
 
@@ -26,7 +27,7 @@ class Example:
 
     graph: Graph
     vectors: Tensor  # (N, 3) target of the vectors
-    selected: Tensor | None = None  # (n,) atoms that carry a loss; None: all
+    selected: Tensor | None = None  # (n,) atoms that carry a loss (masking_denoising: that point somewhere); None: all
     energies: Tensor | None = None  # (G,) target of the energies
 
 
@@ -35,6 +36,7 @@ class Task(Protocol):
 
     Options: ClassVar[type[Strict]]
     weights: dict[str, float]  # weight of each term in the loss; other terms are reported only
+    readout: Readout = "own"  # how its vectors are read from a backbone
 
     def __init__(self, options: Strict) -> None: ...
 

@@ -9,16 +9,17 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from priorbench.backbones.base import Prediction
-from priorbench.config import Strict
 from priorbench.graph import Graph, shift_vectors
 from priorbench.neighbours import neighbours_by_receiver
 from priorbench.tasks.base import Counts, Example, Terms
+from priorbench.tasks.readout import ReadoutOptions
 from priorbench.training.store import Batch, Store
 
 
-class DenoisingOptions(Strict):
+class DenoisingOptions(ReadoutOptions):
     """How much noise."""
 
     sigma: float = Field(0.05, gt=0, description="standard deviation of the noise on each coordinate in Å")
@@ -30,7 +31,7 @@ class Denoising:
     Options = DenoisingOptions
 
     def __init__(self, options: DenoisingOptions) -> None:
-        self.sigma = options.sigma
+        self.sigma, self.readout = options.sigma, options.readout
         self.weights = {"noise": 1.0}
 
     def check(self, store: Store) -> int:
@@ -39,11 +40,8 @@ class Denoising:
 
     def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
         """Displace every atom; the edges are those of the displaced structure."""
-        positions = batch.graph.positions
-        noise = torch.randn(positions.shape, generator=generator, device=generator.device, dtype=positions.dtype)
-        noise = noise.to(positions.device)
-        moved = batch.graph.with_positions(positions + self.sigma * noise)
-        return Example(with_fresh_edges(moved, batch.cutoff), noise)
+        moved, noise = with_noise(batch.graph, self.sigma, batch.cutoff, generator)
+        return Example(moved, noise)
 
     def terms(self, prediction: Prediction, example: Example) -> Terms:
         """Squared error of each component of the noise in units of σ, summed."""
@@ -56,6 +54,14 @@ class Denoising:
     def floor(self, store: Store, readout: Literal["gradient", "vector"]) -> None:
         """Not known; predicting no noise at all gives a loss of 1."""
         return None
+
+
+def with_noise(graph: Graph, sigma: float, cutoff: float, generator: torch.Generator) -> tuple[Graph, Tensor]:
+    """The graph with every atom displaced by ``sigma`` (Å) times the noise (N, 3), and the noise; edges are new."""
+    positions = graph.positions
+    noise = torch.randn(positions.shape, generator=generator, device=generator.device, dtype=positions.dtype)
+    noise = noise.to(positions.device)
+    return with_fresh_edges(graph.with_positions(positions + sigma * noise), cutoff), noise
 
 
 def with_fresh_edges(graph: Graph, cutoff: float) -> Graph:

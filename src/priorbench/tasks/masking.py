@@ -1,20 +1,26 @@
-"""Masked pretraining (arXiv 2402.15921): remove hydrogens, predict where they were.
+"""Masked pretraining (arXiv 2402.15921): remove atoms, predict where they were.
 
 Rule ``bonded``, for any molecule: a site is a heavy atom of an intact molecule with hydrogens bonded to it.  Of each
-structure's sites, floor(ratio · n) are drawn, and each loses one hydrogen, drawn at random, together with its edges.
-The bonded neighbourhood of the site, that is the heavy atom and every atom left that is bonded to it, is told so by
-the mask embedding, and each of these atoms has as target the minimum-image vector to the removed hydrogen: to the
-nearest one where the neighbourhoods of several sites overlap.  In water a site is an oxygen, and the atoms left are
-the oxygen and its other hydrogen.  Atoms outside intact molecules are left alone, and a structure with too few sites
-is visited without a loss.
+structure's sites, floor(ratio · n) are drawn, and each loses one of its atoms together with its edges: one of its
+hydrogens drawn at random (``element`` hydrogen, the paper's), the heavy atom itself (heavy), or any of these with equal
+probability (any).  The atoms left that were bonded to the removed one, and where it was a hydrogen all others bonded to
+its site, are told so by the mask embedding, and each of them has as target the minimum-image vector to the removed
+atom: to the nearest one where several are removed around it.  In water a site is an oxygen; the atoms left are the
+oxygen and its other hydrogen, or the two hydrogens.  The same draws choose the same sites for every element.  Atoms
+outside intact molecules are left alone, and a structure with too few sites is visited without a loss.
 
 Rule ``released``, as the paper's released code treats rMD17: every hydrogen is removed with probability ratio; the
 target of every atom left is its own position minus that of the farthest removed hydrogen (the sign is opposite), and
 there is no mask embedding.  A structure that happens to lose nothing carries no loss at that visit.
 
-The loss is one minus the cosine similarity, averaged over the atoms with a target.
+The loss ``cosine``, the paper's, is one minus the cosine similarity, averaged over the atoms with a target; ``l1`` and
+``l2`` are the mean absolute (Å) and the mean squared (Å²) error of the components of the vector.
+
+``permute`` is a control: the atoms with a target in a structure get each other's, at random.  Masks, loss and head are
+the same, and next to nothing is left to learn of where atoms lie.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -22,41 +28,62 @@ from pydantic import Field
 from torch import Tensor
 
 from priorbench.backbones.base import Prediction
-from priorbench.config import Strict
 from priorbench.errors import PriorbenchError
 from priorbench.graph import minimum_image, without_atoms
 from priorbench.tasks.base import Counts, Example, Terms
+from priorbench.tasks.masking_floor import context_free_loss
+from priorbench.tasks.readout import ReadoutOptions, freedom
 from priorbench.training.store import Batch, Store
 
-HYDROGEN, OXYGEN = 1, 8
+HYDROGEN = 1
+COMPONENTS = {"cosine": 1, "l1": 3, "l2": 3}  # errors of an atom
 
 
-class MaskingOptions(Strict):
-    """How much is hidden, and what is asked."""
+class MaskingOptions(ReadoutOptions):
+    """What is hidden, and what is asked."""
 
     ratio: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="fraction of a structure's sites (in water: molecules) that lose a hydrogen; "
+        description="fraction of a structure's sites (in water: molecules) that lose an atom; "
         "with rule released the probability for every hydrogen",
     )
     rule: Literal["bonded", "released"] = Field(
         "bonded",
-        description="bonded: atoms around the site point to the lost hydrogen; released: all atoms away from the "
-        "farthest lost one, as the paper's code does for rMD17",
+        description="bonded: atoms around the site point to the lost atom; released: all atoms away from the "
+        "farthest lost hydrogen, as the paper's code does for rMD17",
+    )
+    element: Literal["hydrogen", "heavy", "any"] = Field(
+        "hydrogen",
+        description="which atom a site loses: one of its hydrogens, its heavy atom (in water the oxygen), or any of "
+        "these with equal probability; rule released knows hydrogen alone",
+    )
+    loss: Literal["cosine", "l1", "l2"] = Field(
+        "cosine",
+        description="one minus the cosine similarity; or the mean absolute or squared error of a component of the "
+        "vector to the lost atom in Å",
+    )
+    permute: bool = Field(
+        False, description="control: shuffle the targets among the atoms of a structure that have one, masks unchanged"
     )
 
 
 class Masking:
-    """Predict the direction to a removed hydrogen."""
+    """Predict the vector to a removed atom, or its direction."""
 
     Options = MaskingOptions
 
     def __init__(self, options: MaskingOptions) -> None:
+        if options.rule == "released" and options.element != "hydrogen":
+            raise PriorbenchError(f"element {options.element}: rule released removes hydrogens alone; set rule: bonded")
         self.ratio = options.ratio
         self.rule = options.rule
-        self.weights = {"cosine": 1.0}
+        self.element = options.element
+        self.loss = options.loss
+        self.permute = options.permute
+        self.readout = options.readout
+        self.weights = {options.loss: 1.0}
 
     def check(self, store: Store) -> int:
         """Structures in which nothing is ever masked: they have too few sites, or for the rule released no hydrogen."""
@@ -80,9 +107,12 @@ class Masking:
         return torch.bincount(torch.searchsorted(store.atom_offsets, items, right=True) - 1, minlength=len(store))
 
     def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
-        """Remove hydrogens and their edges, and set the targets of the atoms left."""
-        if self.rule == "released":
-            return self._corrupt_as_released(batch, generator)
+        """Remove atoms and their edges, and set the targets of the atoms left."""
+        as_released = self.rule == "released"
+        example = self._corrupt_as_released(batch, generator) if as_released else self._corrupt(batch, generator)
+        return permuted(example, generator) if self.permute else example
+
+    def _corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
         site_of, removed = self._draw(batch, generator)
         graph = batch.graph
         hidden = torch.zeros(graph.atoms, dtype=torch.bool, device=removed.device)
@@ -121,38 +151,35 @@ class Masking:
         return Example(without_atoms(graph, hidden), vectors[kept], left[kept].nonzero().squeeze(1))
 
     def terms(self, prediction: Prediction, example: Example) -> Terms:
-        """One minus the cosine similarity, summed over the atoms left of masked molecules."""
+        """One minus the cosine similarity, or the errors of the components, summed over the atoms with a target."""
         assert example.selected is not None
         predicted, target = prediction.vectors[example.selected], example.vectors[example.selected]
-        cosine = torch.nn.functional.cosine_similarity(predicted, target, dim=1)
-        return {"cosine": (1 - cosine).sum()}
+        if self.loss == "cosine":
+            cosine = torch.nn.functional.cosine_similarity(predicted, target, dim=1)
+            return {"cosine": (1 - cosine).sum()}
+        errors = predicted - target
+        return {self.loss: (errors.abs() if self.loss == "l1" else errors.square()).sum()}
 
     def counts(self, example: Example) -> Counts:
-        """Atoms left of masked molecules."""
+        """Atoms with a target, or the components of theirs."""
         assert example.selected is not None
-        return {"cosine": len(example.selected)}
+        return {self.loss: COMPONENTS[self.loss] * len(example.selected)}
 
     def floor(self, store: Store, readout: Literal["gradient", "vector"]) -> float | None:
-        """Least loss of an equivariant prediction that sees each molecule alone, from the molecules' own geometry.
+        """Least cosine loss of an equivariant prediction that sees each molecule alone.
 
-        Known for the rule bonded where every intact molecule is water; None elsewhere.
-
-        The removed hydrogen lies anywhere on a cone around the bond that is left, so the best prediction points along
-        that bond, either way.  A vector head chooses for each atom; −∂E/∂r of the pair is opposite on its two atoms.
+        Known for the rule bonded, hydrogen and targets of the atom's own, where every intact molecule is water.
         """
-        if self.rule == "released" or not _all_water(store):
+        if (self.rule, self.element, self.loss, self.permute) != ("bonded", "hydrogen", "cosine", False):
             return None
-        at_heavy, at_hydrogen = _cone_cosines(store)
-        if readout == "vector":
-            return 1 - (abs(at_heavy) + abs(at_hydrogen)) / 2
-        return 1 - abs(at_heavy + at_hydrogen) / 2
+        return context_free_loss(store, freedom(self.readout, readout))
 
     def _drawn(self, counts: Tensor) -> Tensor:
-        """How many of ``counts`` sites lose a hydrogen, ⌊ratio · count⌋: of 100 at 0.29 not 28, as floats have it."""
+        """How many of ``counts`` sites lose an atom, ⌊ratio · count⌋: of 100 at 0.29 not 28, as floats have it."""
         return (self.ratio * counts.double() + 1e-9).long()
 
     def _draw(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The heavy atoms (K,) that lose a hydrogen, and the hydrogen (K,) that each loses."""
+        """The sites (K,) that lose an atom, and the atom (K,) that each loses."""
         graph = batch.graph
         device, n = graph.positions.device, graph.atoms
         score = torch.rand(n, generator=generator, device=generator.device).to(device)
@@ -170,12 +197,21 @@ class Masking:
         drawn = order[place < self._drawn(counts)[owner]]
         chosen = torch.zeros(n, dtype=torch.bool, device=device)
         chosen[sites[drawn]] = True
-        # Of a chosen site's hydrogens, the one with the largest score goes.
-        hydrogens, heavy = hydrogens[chosen[heavy]], heavy[chosen[heavy]]
+        # Of a chosen site's candidates, the one with the largest score goes.
+        atoms, site_of = self._candidates(hydrogens, heavy, sites)
+        atoms, site_of = atoms[chosen[site_of]], site_of[chosen[site_of]]
         best = torch.full((n,), -1.0, device=device, dtype=score.dtype)
-        best = best.scatter_reduce(0, heavy, score[hydrogens], "amax")
-        winners = score[hydrogens] == best[heavy]
-        return heavy[winners], hydrogens[winners]
+        best = best.scatter_reduce(0, site_of, score[atoms], "amax")
+        winners = score[atoms] == best[site_of]
+        return site_of[winners], atoms[winners]
+
+    def _candidates(self, hydrogens: Tensor, heavy: Tensor, sites: Tensor) -> tuple[Tensor, Tensor]:
+        """Atoms that a site may lose, and their sites, (C,) each; ``hydrogens`` and ``heavy`` atoms are bonded."""
+        if self.element == "hydrogen":
+            return hydrogens, heavy
+        if self.element == "heavy":
+            return sites, sites
+        return torch.cat([sites, hydrogens]), torch.cat([sites, heavy])
 
 
 def bonded_hydrogens(atomic_numbers: Tensor, molecules: Tensor, bonds: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,8 +225,24 @@ def bonded_hydrogens(atomic_numbers: Tensor, molecules: Tensor, bonds: Tensor) -
     return first[wanted], second[wanted]
 
 
+def permuted(example: Example, generator: torch.Generator) -> Example:
+    """The example with the targets of the selected atoms shuffled within each structure.
+
+    The shuffle is seeded by what ``generator`` would give next and leaves it where it is: later masks are unchanged.
+    """
+    selected = example.selected
+    assert selected is not None
+    seed = int(torch.randint(2**62, (), generator=generator.clone_state(), device=generator.device))
+    score = torch.rand(len(selected), generator=torch.Generator().manual_seed(seed)).to(selected.device)
+    order = torch.argsort(score, stable=True)
+    order = order[torch.argsort(example.graph.structure[selected[order]], stable=True)]
+    vectors = example.vectors.clone()
+    vectors[selected] = example.vectors[selected[order]]
+    return replace(example, vectors=vectors)
+
+
 def _neighbourhoods(batch: Batch, sites: Tensor, removed: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Atoms left in the bonded neighbourhood of each site, with the hydrogen that the site lost; (M,) each."""
+    """Each site and the atoms left that are bonded to it, with the atom that the site lost, maybe itself; (M,) each."""
     gone = torch.full((batch.graph.atoms,), -1, dtype=torch.long, device=sites.device)
     gone[sites] = removed
     ends = torch.cat([batch.bonds, batch.bonds.flip(1)])
@@ -207,38 +259,3 @@ def _nearest_of_each(atoms: Tensor, offsets: Tensor, count: int) -> Tensor:
     nearest = torch.zeros(len(atoms), dtype=torch.bool, device=atoms.device)
     nearest[ties] = first[atoms[ties]] == ties
     return nearest
-
-
-def _all_water(store: Store) -> bool:
-    """Whether every intact molecule is one oxygen and two hydrogens."""
-    intact = store.molecules >= 0
-    numbers = store.atomic_numbers[intact]
-    oxygens, hydrogens = int((numbers == OXYGEN).sum()), int((numbers == HYDROGEN).sum())
-    molecules = sum(int(m.max()) + 1 for m in store.molecules.split(store.atom_offsets.diff().tolist()))
-    return molecules > 0 and oxygens == molecules and hydrogens == 2 * molecules and len(numbers) == 3 * molecules
-
-
-def _cone_cosines(store: Store) -> tuple[float, float]:
-    """Mean cosine between the direction to the removed hydrogen and the bond left, at the oxygen and the hydrogen.
-
-    Each is taken along the bond towards the other atom's side that a repulsion points away from (O → H at the oxygen,
-    H → O at the hydrogen), so that −∂E/∂r of the isolated pair has the same sign in both.
-    """
-    batch = store.batch(torch.arange(len(store), device=store.positions.device))
-    graph, molecules = batch.graph, batch.molecules
-    intact = (molecules >= 0).nonzero().squeeze(1)
-    order = intact[torch.argsort(graph.atomic_numbers[intact], stable=True)]
-    triples = order[torch.argsort(molecules[order], stable=True)].reshape(-1, 3)  # two hydrogens, then the oxygen
-    owner = graph.structure[triples[:, 0]]
-
-    def between(a: Tensor, b: Tensor) -> Tensor:
-        vectors = minimum_image(graph.positions[b] - graph.positions[a], graph.cells[owner], graph.pbc[owner])
-        return torch.nn.functional.normalize(vectors, dim=1)
-
-    at_heavy, at_hydrogen = [], []
-    for left, gone in ((0, 1), (1, 0)):
-        h_left, h_gone, oxygen = triples[:, left], triples[:, gone], triples[:, 2]
-        bond = between(oxygen, h_left)
-        at_heavy.append((bond * between(oxygen, h_gone)).sum(1).mean())
-        at_hydrogen.append((-bond * between(h_left, h_gone)).sum(1).mean())
-    return float(torch.stack(at_heavy).mean()), float(torch.stack(at_hydrogen).mean())

@@ -8,23 +8,37 @@ from pydantic import Field
 from priorbench.backbones.base import Prediction
 from priorbench.config import Strict
 from priorbench.graph import sum_over_atoms
-from priorbench.tasks.base import Counts, Example, Terms
+from priorbench.tasks.base import Counts, Example, Readout, Terms
 from priorbench.training.store import Batch, Store
 
 TERMS = ("energy", "force", "energy_squared", "force_squared")
 
 
 class PotentialOptions(Strict):
-    """Weights of the two errors."""
+    """Weights of the two errors, and the units in which they are counted."""
 
     energy_weight: float = Field(1.0, ge=0, description="weight of the L1 energy error of a structure")
     force_weight: float = Field(500.0, ge=0, description="weight of the L1 error of a force component")
+    label_spread: Literal["force-rms", "energy-per-atom", "energy"] = Field(
+        "force-rms",
+        description="unit of the network's outputs: rms force component of the training structures, or, as released, "
+        "the standard deviation of their energies per atom (DFT water) or of their energies (TIP3P)",
+    )
+    energy_reference: Literal["composition", "mean-per-atom", "mean"] = Field(
+        "composition",
+        description="taken off every energy: what its composition has on average, or, as released, the mean energy "
+        "per atom, taken off once (DFT water), or the mean energy (TIP3P)",
+    )
+    target_rms: float = Field(
+        1.0, gt=0, description="the unit is smaller by this factor; with force-rms the rms of the force targets"
+    )
 
 
 class Potential:
     """Predict energies and forces."""
 
     Options = PotentialOptions
+    readout: Readout = "own"
 
     def __init__(self, options: PotentialOptions) -> None:
         self.weights = {"energy": options.energy_weight, "force": options.force_weight}

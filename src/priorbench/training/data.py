@@ -1,5 +1,6 @@
 """What runs read: frames and neighbours once a process, and of each seed's split the structures that may be seen."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.io import sha256_file
 from priorbench.neighbours import Neighbours
+from priorbench.runs import Spec
 from priorbench.splits import load_split
 from priorbench.training.labels import Labels
 from priorbench.training.store import Store
@@ -59,16 +61,18 @@ class Source:
     def load(cls, inputs: Inputs, cutoff: float) -> Self:
         """Of the files of ``inputs``; ``cutoff`` (Å) must be that of the neighbour lists."""
         frames = Frames.load(inputs.frames, verify=True)
-        return cls(frames, Neighbours.load(inputs.neighbours, frames.metadata["hash"], cutoff))
+        of = frames.metadata.get("relabels") or frames.metadata["hash"]
+        return cls(frames, Neighbours.load(inputs.neighbours, of, cutoff))
 
     @property
     def hash(self) -> str:
-        """Content hash of the frames."""
-        return str(self.frames.metadata["hash"])
+        """Content hash of the frames; with new labels that of the frames that were labelled."""
+        return str(self.frames.metadata.get("relabels") or self.frames.metadata["hash"])
 
     def side(self, split: Path, name: str) -> NDArray[np.int64]:
-        """Indices of the structures on one side of a split file of these frames."""
-        return np.asarray(load_split(split, self.hash, self.frames)[name], dtype=np.int64)
+        """Indices of the structures on one side of a split file of these frames; those without labels are left out."""
+        found = np.asarray(load_split(split, self.hash, self.frames)[name], dtype=np.int64)
+        return np.setdiff1d(found, np.asarray(self.frames.metadata.get("unlabelled", []), np.int64))
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,42 @@ class Data:
     trivial_force_rmse: float  # meV/Å on the validation split
 
     @classmethod
-    def build(cls, source: Source, split: Path, device: str) -> Self:
-        """Training and validation structures of a split on ``device``; the test structures are left on disk."""
+    def build(cls, source: Source, split: Path, spec: Spec) -> Self:
+        """Training and validation structures of a split on the device of ``spec``; the test structures stay on disk.
+
+        Of the training structures as many as ``structures`` of the spec says are taken, drawn by its seed.
+        """
         training, validation = source.side(split, "train"), source.side(split, "validation")
-        labels = Labels.fit(source.frames, training)
-        stores = [Store.build(source.frames, source.neighbours, s, labels, device) for s in (training, validation)]
+        training = drawn(training, spec.get("structures"), spec["seed"])
+        options = {key: spec["task"][name] for key, name in _LABEL_OPTIONS.items() if name in spec["task"]}
+        labels = Labels.fit(source.frames, training, **options)
+        stores = [
+            Store.build(source.frames, source.neighbours, s, labels, spec["device"]) for s in (training, validation)
+        ]
         trivial = float(stores[1].forces.double().square().mean().sqrt())
         return cls(stores[0], stores[1], labels, source.hash, sha256_file(split), trivial * labels.scale * MEV)
+
+
+def fingerprints(frames: Frames, structures: NDArray[np.int64]) -> list[str]:
+    """What each structure is recognised by in another dataset: a hash of its elements and positions, (S,)."""
+    found = []
+    for structure in structures:
+        atoms = frames.atoms_of(int(structure))
+        digest = hashlib.sha256(np.ascontiguousarray(frames.atomic_numbers[atoms]).tobytes())
+        digest.update(np.ascontiguousarray(frames.positions[atoms]).tobytes())
+        found.append(digest.hexdigest()[:16])
+    return found
+
+
+_LABEL_OPTIONS = {"spread": "label_spread", "reference": "energy_reference", "target_rms": "target_rms"}
+_DRAW = 5  # stream of random numbers
+
+
+def drawn(structures: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
+    """``count`` of the ``structures`` at random, ascending; fewer are among more."""
+    if count is None:
+        return structures
+    if count > len(structures):
+        raise PriorbenchError(f"structures: {count} are asked for, the training side has {len(structures)}")
+    shuffled = np.random.default_rng([seed, _DRAW]).permutation(structures)
+    return np.sort(shuffled[:count])

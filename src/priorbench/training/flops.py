@@ -20,6 +20,7 @@ from priorbench.backbones.base import Backbone
 from priorbench.graph import without_atoms
 from priorbench.kernels.library import plain
 from priorbench.tasks.base import Example, Task, loss
+from priorbench.tasks.readout import read_out
 from priorbench.training.store import Store
 
 PROBES = 4  # batches
@@ -102,5 +103,6 @@ def _first_atoms(example: Example, atoms: int, every: int) -> Example:
 def _flops(model: Backbone, task: Task, example: Example) -> int:
     # What is computed outside of PyTorch cannot be seen, and what a strategy costs must not depend on the machine.
     with plain(), FlopCounter() as counter:
-        loss(task, task.terms(model(example.graph), example), task.counts(example)).backward()
+        prediction = read_out(model, task, example.graph)
+        loss(task, task.terms(prediction, example), task.counts(example)).backward()
     return int(counter.total)

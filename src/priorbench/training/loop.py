@@ -17,6 +17,7 @@ from torch import Tensor
 from priorbench.backbones.base import Backbone
 from priorbench.config import Training
 from priorbench.tasks.base import Task, loss
+from priorbench.tasks.readout import read_out
 from priorbench.training.model import State, snapshot
 from priorbench.training.optimiser import Adam
 from priorbench.training.step import EDGES_AT_ONCE, parts_of, take_step
@@ -35,6 +36,7 @@ class Outcome:
     rows: list[Row] = field(default_factory=list)
     best: Row = field(default_factory=dict)
     steps: int = 0
+    planned_steps: int = 0  # more than ``steps`` where a run diverged
     structure_steps: int = 0
     seconds: float = 0.0  # of the steps
     validation_seconds: float = 0.0
@@ -69,7 +71,7 @@ def train(
     optimiser = Adam(model.parameters(), training)
     per_epoch = steps_per_epoch(len(train_store), training.batch_size)
     epochs = math.ceil(steps / per_epoch)
-    outcome = Outcome(snapshot(model))
+    outcome = Outcome(snapshot(model), planned_steps=steps)
 
     def validated() -> Row:
         started = time.perf_counter()
@@ -156,7 +158,7 @@ def validate(model: Backbone, task: Task, store: Store, training: Training, seed
             for name, count in task.counts(example).items():
                 counts[name] = counts.get(name, 0) + count
             for part in parts_of(example, EDGES_AT_ONCE):
-                for name, total in task.terms(model(part.graph), part).items():
+                for name, total in task.terms(read_out(model, task, part.graph), part).items():
                     sums[name] = sums.get(name, 0) + total.double()
     row: Row = {"val_loss": float(loss(task, sums, counts))}
     for name in ("force", "energy"):

@@ -57,12 +57,15 @@ def load_model(path: Path) -> tuple[State, dict[str, Any]]:
 
 
 def load_parent(path: Path, spec: Spec) -> tuple[State, dict[str, Any]]:
-    """Weights of the pretraining that ``spec`` names; any other checkpoint is refused."""
+    """Weights of the pretraining that ``spec`` starts from or is rescaled to; any other checkpoint is refused."""
     state, metadata = load_model(path)
     parent = metadata["spec"]
-    wanted = {key: spec[key] for key in ("dataset", "backbone", "seed")} | {
+    wanted = {
+        "dataset": spec.get("pretraining_dataset") or spec["dataset"],
+        "backbone": spec["backbone"],
+        "seed": spec["seed"],
         "stage": "pretrain",
-        "strategy": spec["pretraining"],
+        "strategy": spec["pretraining"] or spec.get("rescale"),
     }
     for key, value in wanted.items():
         if parent.get(key) != value:

@@ -1,5 +1,6 @@
 """The record of a run, ``run.json``: what it was, what it cost, where it comes from and what it reached."""
 
+import json
 import math
 import sys
 from typing import Any
@@ -23,6 +24,8 @@ def identity(spec: Spec) -> dict[str, Any]:
     return {
         "experiment": spec["experiment"],
         "dataset": spec["dataset"],
+        "source": spec.get("source"),
+        "protocol": spec.get("protocol"),
         "backbone": spec["backbone"]["name"],
         "architecture": spec["backbone"]["architecture"],
         "stage": spec["stage"],
@@ -30,8 +33,19 @@ def identity(spec: Spec) -> dict[str, Any]:
         "role": spec.get("role", "pretraining"),
         "task": spec["pretraining_task"] if spec["stage"] == "finetune" else spec["task"]["name"],
         "pretraining": spec.get("pretraining"),
+        "pretraining_dataset": spec.get("pretraining_dataset"),
+        "labels": spec.get("labels"),
+        "trial": spec.get("trial", 1),
+        "trials": spec.get("trials", 1),
+        "settings": settings(spec),
         "seed": spec["seed"],
     }
+
+
+def settings(spec: Spec) -> str:
+    """What a scan may change besides the backbone, as JSON text."""
+    values = {key: spec[key] for key in ("longer", "transfer", "rescale", "structures") if spec.get(key) is not None}
+    return json.dumps({**spec["task"], **values}, sort_keys=True)
 
 
 def effort(training: Training, outcome: Outcome, data: Data, flops: float, threads: int) -> dict[str, Any]:
@@ -41,6 +55,7 @@ def effort(training: Training, outcome: Outcome, data: Data, flops: float, threa
         "diverged_at": outcome.diverged,
         "epochs": outcome.rows[-1]["epoch"] if outcome.rows else 0,
         "steps": outcome.steps,
+        "planned_steps": outcome.planned_steps,
         "structure_steps": outcome.structure_steps,
         "train_structures": len(data.train),
         "validation_structures": len(data.validation),

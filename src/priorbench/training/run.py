@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from priorbench.backbones.base import Backbone
@@ -23,12 +24,13 @@ from priorbench.registry import load
 from priorbench.runs import Spec
 from priorbench.tasks.base import Task
 from priorbench.training import record
-from priorbench.training.data import Data, Inputs, Source
+from priorbench.training.data import Data, Inputs, Source, fingerprints
 from priorbench.training.flops import flops_per_structure
 from priorbench.training.loop import Outcome, steps_per_epoch, train
 from priorbench.training.model import State, build, checksum, load_parent, save_model, snapshot, transfer
 from priorbench.training.process import prepare_torch
 from priorbench.training.report import Reporter, say
+from priorbench.training.start import carry_body, rescale_heads
 
 Parent = tuple[State, dict[str, Any]]
 
@@ -66,7 +68,7 @@ def run_all(specs: Sequence[Spec], inputs: Sequence[Inputs], threads: int, outpu
 
 def _run(spec: Spec, source: Source, inputs: Inputs, threads: int, output: Path, started: float) -> None:
     """One run; ``started`` is when its set-up began, on the clock of ``time.perf_counter``."""
-    data = Data.build(source, inputs.split, spec["device"])
+    data = Data.build(source, inputs.split, spec)
     training = Training(**spec["training"])
     task = make_task(spec["task"])
     idle = _idle(spec, task, data)
@@ -75,9 +77,12 @@ def _run(spec: Spec, source: Source, inputs: Inputs, threads: int, output: Path,
     initial = checksum(snapshot(model))
     parent = load_parent(inputs.parent, spec) if inputs.parent else None
     if parent is not None:
-        _check_parent_data(inputs.parent, parent[1], data)
-        transfer(model, parent[0], str(inputs.parent))
+        _check_parent_data(inputs.parent, parent[1], data, spec)
+        if spec.get("pretraining_dataset"):
+            _check_unseen(inputs.parent, parent[1], source, inputs.split)
     model.to(spec["device"])
+    if parent is not None:
+        _start_from(model, parent[0], spec, data, str(inputs.parent))
     start = checksum(snapshot(model))
     flops = flops_per_structure(model, task, data.train, training.batch_size)
     steps = budget_steps(spec, inputs, training, len(data.train), flops)
@@ -106,6 +111,9 @@ def _run(spec: Spec, source: Source, inputs: Inputs, threads: int, output: Path,
         "data_hash": data.data_hash,
         "split_hash": data.split_hash,
     }
+    if spec["stage"] == "pretrain":
+        seen = [s for side in ("train", "validation") for s in source.side(inputs.split, side)]
+        metadata["seen"] = fingerprints(source.frames, np.array(seen))
     save_model(output / "model.safetensors", outcome.state, metadata)
     if spec["stage"] == "finetune":
         trained = time.perf_counter()
@@ -134,6 +142,19 @@ def _train(
     return outcome
 
 
+def _start_from(model: Backbone, state: State, spec: Spec, data: Data, where: str) -> None:
+    """Take from the pretrained weights what the strategy asks for."""
+    if spec.get("rescale"):
+        pretrained = build(spec["backbone"], spec["seed"])
+        transfer(pretrained, state, where)
+        factors = rescale_heads(model, pretrained.to(spec["device"]), data.train)
+        say(spec["seed"], "heads scaled by " + ", ".join(f"{f:.3g} ({what})" for what, f in factors.items()))
+    elif spec.get("transfer", "all") == "body":
+        carry_body(model, state, where)
+    else:
+        transfer(model, state, where)
+
+
 def make_task(spec: Spec) -> Task:
     """The task of a spec's ``task`` entry."""
     cls = load("task", spec["name"])
@@ -153,35 +174,53 @@ def _idle(spec: Spec, task: Task, data: Data) -> dict[str, int]:
 
 
 def budget_steps(spec: Spec, inputs: Inputs, training: Training, structures: int, flops: float) -> int:
-    """Optimiser steps of the run: its own epochs, and for a longer run what the matched pretraining spends."""
+    """Optimiser steps of the run: its own epochs, and for a longer run a multiple, or what a pretraining spends too.
+
+    ``flops`` are those of a structure's step.  A pretraining that diverged counts with the steps it was to make.
+    """
     own = training.epochs * steps_per_epoch(structures, training.batch_size)
     longer = spec.get("longer")
     if longer is None:
         return own
-    if longer["by"] == "steps":
-        other = Training(**longer["training"])
-        return own + other.epochs * steps_per_epoch(structures, other.batch_size)
+    if longer.get("times") is not None:
+        return max(1, round(float(longer["times"]) * own))
     if inputs.budget is None:
-        raise PriorbenchError(f"{spec['strategy']!r} matches compute: give the pretraining's run.json (--budget)")
-    spent = float(read_json(inputs.budget)["flops"])
+        raise PriorbenchError(f"{spec['strategy']!r} is matched to a pretraining: give its run.json (--budget)")
+    other = read_json(inputs.budget)
+    if longer["by"] == "steps":
+        return own + int(other["planned_steps"])
+    spent = float(other["flops"]) / max(other["steps"], 1) * float(other["planned_steps"])
     return own + round(spent / (flops * structures / steps_per_epoch(structures, training.batch_size)))
 
 
 def _require_parent(spec: Spec, inputs: Inputs) -> None:
-    wanted, strategy = spec.get("pretraining"), spec["strategy"]
+    wanted, strategy = spec.get("pretraining") or spec.get("rescale"), spec["strategy"]
     if wanted and inputs.parent is None:
         raise PriorbenchError(f"strategy {strategy!r} starts from pretraining {wanted!r}: give its weights (--parent)")
     if not wanted and inputs.parent is not None:
         raise PriorbenchError(f"strategy {strategy!r} starts from scratch, yet {inputs.parent} was given as --parent")
 
 
-def _check_parent_data(path: Path | None, parent: dict[str, Any], data: Data) -> None:
-    """Weights that were pretrained on another split may have seen this run's test structures."""
+def _check_parent_data(path: Path | None, parent: dict[str, Any], data: Data, spec: Spec) -> None:
+    """Weights that were pretrained on another split of the same frames may have seen this run's test structures."""
+    if spec.get("pretraining_dataset"):
+        return
     for name, own in (("data_hash", data.data_hash), ("split_hash", data.split_hash)):
         if parent[name] != own:
             raise PriorbenchError(
                 f"{path}: wrong parent: {name} is {parent[name]}, not {own}; pretrain on the same split"
             )
+
+
+def _check_unseen(path: Path | None, parent: dict[str, Any], source: Source, split: Path) -> None:
+    """Another dataset may hold some of the same structures: none of this run's test side may be among them."""
+    test = fingerprints(source.frames, source.side(split, "test"))
+    shared = len(set(test) & set(parent["seen"]))
+    if shared:
+        raise PriorbenchError(
+            f"{path}: pretrained on {shared} of the {len(test)} test structures; take datasets that share none, or "
+            "official sides"
+        )
 
 
 def _check_elements(model: Backbone, data: Data) -> None:

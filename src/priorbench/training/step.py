@@ -16,6 +16,7 @@ from priorbench.backbones.base import Backbone
 from priorbench.errors import PriorbenchError
 from priorbench.graph import Graph
 from priorbench.tasks.base import Example, Task, loss
+from priorbench.tasks.readout import read_out
 from priorbench.training.optimiser import Adam
 from priorbench.training.parallel import Ranks
 from priorbench.training.store import Store
@@ -67,7 +68,7 @@ def accumulate(
     counts, total = task.counts(example), example.vectors.new_zeros(())
     own = share_of(example, ranks) if ranks else example
     for part in parts_of(own, None if whole else edges) if own else ():
-        share = loss(task, task.terms(model(part.graph), part), counts)
+        share = loss(task, task.terms(read_out(model, task, part.graph), part), counts)
         ended("forward")
         share.backward()
         ended("backward")
