@@ -50,7 +50,7 @@ REGISTRIES = {"dataset": DATASETS, "backbone": BACKBONES, "task": TASKS, "labels
 
 
 def load(kind: str, name: str) -> Any:
-    """Return the class registered as ``name`` among the ``kind`` ("dataset", "backbone", "task", "labels" or "question")."""
+    """Return the class registered as ``name`` among the ``kind``: that of a registry above, or "question"."""
     registry = QUESTIONS if kind == "question" else REGISTRIES[kind]
     if name not in registry:
         raise PriorbenchError(f"unknown {kind} {name!r}; known are {', '.join(registry)}")
