@@ -27,14 +27,11 @@ help:  ## list the targets
 
 run: $(STAMP)  ## run the experiment of CONFIG, write its report, print its table, verdicts and times
 	@started=$$(date +%s) && \
-	name=$$(priorbench check $(CONFIG) | sed -n 's/^experiment: //p'; exit $${PIPESTATUS[0]}) && \
+	folder=$$(priorbench check --folder $(CONFIG)) && \
 	snakemake --cores $(CORES) --configfile $(CONFIG) && \
-	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report results/$$name/report.html && \
-	priorbench accounting --experiment results/$$name --cores $(CORES) --started $$started && \
-	priorbench summary --experiment results/$$name
-
-plan: $(STAMP)  ## print the runs of CONFIG and what they will cost on CORES, a few steps timed
-	priorbench plan $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
+	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report $$folder/report.html && \
+	priorbench accounting --experiment $$(cut -d/ -f1,2 <<< $$folder) --output $$folder --cores $(CORES) --started $$started && \
+	priorbench summary --experiment $$folder
 
 test: $(STAMP)  ## run the tests
 	pytest -n $(TEST_JOBS)

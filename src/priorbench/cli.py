@@ -162,7 +162,7 @@ def accounting(args: argparse.Namespace) -> None:
     """Write where the time of an experiment went."""
     from priorbench.analysis.accounting import accounting
 
-    accounting(args.experiment, args.cores, args.started)
+    accounting(args.experiment, args.cores, args.started, args.output)
 
 
 def summary(args: argparse.Namespace) -> None:
@@ -173,11 +173,14 @@ def summary(args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Validate a configuration file and print it with every default."""
+    """Validate a configuration file and print it with every default, or the folder of its results."""
     import yaml
 
     from priorbench.config import load_config
 
+    if args.folder:
+        print(load_config(args.config).analysis_folder)
+        return
     print(yaml.safe_dump(load_config(args.config).model_dump(mode="json"), sort_keys=False), end="")
 
 
@@ -297,7 +300,8 @@ def _analysis_commands(command: AddCommand) -> None:
     _path(sub, "--probes-csv", "probes of frozen features, for q8", required=False)
     _path(sub, "--structures-csv", "errors of every test structure, for the cost per atom in q5", required=False)
     sub = command("accounting", accounting)
-    _path(sub, "--experiment", "folder results/<experiment>, gets accounting.json")
+    _path(sub, "--experiment", "folder results/<experiment>")
+    _path(sub, "--output", "folder that gets accounting.json (default: that of the experiment)", required=False)
     sub.add_argument("--cores", default="all", help="that jobs could take: a number, or all of this machine (default)")
     sub.add_argument("--started", type=float, help="when the run began, Unix time in s (default: with its first job)")
     _path(command("summary", summary), "--experiment", "folder results/<experiment>")
@@ -322,7 +326,9 @@ def _bench_command(command: AddCommand) -> None:
 
 def _own_commands(command: AddCommand) -> None:
     """Of the configuration and the repository."""
-    command("check", check).add_argument("config", type=Path, help="configuration file")
+    sub = command("check", check)
+    sub.add_argument("config", type=Path, help="configuration file")
+    sub.add_argument("--folder", action="store_true", help="print no more than where tables, figures and verdicts go")
     sub = command("plan", plan)
     sub.add_argument("config", type=Path, help="configuration file")
     _path(sub, "--machine", "report of `priorbench bench` (.json) of the machine planned for", required=False)

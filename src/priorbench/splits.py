@@ -77,9 +77,7 @@ def whole_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Split:
     """
     official = bool((frames.official != NEITHER).any())
     whole = (_official_sides if official else _drawn_sides)(frames, spec, where)
-    return {
-        side: _draw(whole[side], spec[f"max_{side}"], spec["seed"], stream) for stream, side in enumerate(SIDES, start=1)
-    }
+    return {s: _draw(whole[s], spec[f"max_{s}"], spec["seed"], stream) for stream, s in enumerate(SIDES, start=1)}
 
 
 def load_split(path: Path, frames_hash: str, frames: Frames | None = None) -> Split:

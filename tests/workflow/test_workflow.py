@@ -20,7 +20,11 @@ from priorbench.config import Config, load_config, parse_config
 from priorbench.datasets.pipeline import has_checks, parts
 
 REPOSITORY = Path(__file__).parents[2]
-PRESETS = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "workflow/presets").glob("*.yaml"))]
+REFERENCE = REPOSITORY / "workflow/presets/reference.yaml"  # no experiment: it redraws what was kept
+PRESETS = [
+    REPOSITORY / "config.yaml",
+    *(path for path in sorted((REPOSITORY / "workflow/presets").glob("*.yaml")) if path != REFERENCE),
+]
 NOISE = re.compile(r"^Using workflow specific profile|^Assuming unrestricted|^$")
 
 Plan = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,20 +51,24 @@ def job_counts(plan: subprocess.CompletedProcess[str]) -> dict[str, int]:
 
 def expected_counts(config: Config) -> dict[str, int]:
     """Jobs of a whole experiment, counted from its configuration."""
-    strategies = config.strategies.values()
-    parents = {s.pretraining or s.matching for s in strategies if s.pretraining or s.longer == "compute"}
-    cutoffs = {b.cutoff for b in config.backbones.values()}
-    cells = len(config.datasets) * len(config.backbones) * (1 if config.seeds_per_job == "all" else len(config.seeds))
+    per_cell = 1 if config.seeds_per_job == "all" else len(config.seeds)
+    cells = [(d, b) for d in config.finetuned_datasets for b in config.backbones]
+    pretrained = {(b, *place) for d, b in cells for place in config.pretrainings_on(d, b)}
+    labelled = {(d, config.pretraining[n].labels) for _, d, n in pretrained if config.pretraining[n].labels}
     counts = {
         "acquire": sum(len(parts(runs.dataset_spec(config, name))) for name in config.datasets),
         "convert": len(config.datasets),
-        "neighbours": len(config.datasets) * len(cutoffs),
+        "relabel": len(labelled),
+        "neighbours": len({(d, config.backbones[b].cutoff) for d, b in [*cells, *((d, b) for b, d, _ in pretrained)]}),
         "split": len(config.datasets) * len(config.seeds),
         "card": len(config.datasets),
         "checks": sum(has_checks(runs.dataset_spec(config, name)) for name in config.datasets),
-        "pretrain": cells * len(parents),
-        "finetune": cells * len(config.strategies),
-        **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "judge_claims", "all"], 1),
+        "pretrain": per_cell * len(pretrained),
+        "finetune": per_cell * sum(len(config.trials_on(d, b)) for d, b in cells),
+        "probe": len(cells) * len(config.seeds) if config.question == "q8" else 0,
+        "collect_probes": int(config.question == "q8"),
+        **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "all"], 1),
+        "answer" if config.question else "judge_claims": 1,
     }
     counts = {rule: number for rule, number in counts.items() if number}
     return {**counts, "total": sum(counts.values())}

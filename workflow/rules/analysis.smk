@@ -1,39 +1,11 @@
-"""Analysis: from the records of all runs to intervals, tables, figures and verdicts.
+"""Analysis: from the tables of all runs to intervals, tables, figures and verdicts.
 
-In:  run.json, metrics.csv and test.json of every run, run.json and metrics.csv of every pretraining.
-Out: runs.csv, curves.csv       one row per run; one row per epoch of every run and pretraining
-     structures.csv, trials.csv one row per run and test structure; one row per trial, validation errors only
-     statistics.json            means with 95 % intervals, paired comparisons with scratch and longer
+In:  runs.csv, curves.csv, structures.csv, just collected or kept from an earlier run.
+Out: statistics.json            means with 95 % intervals, paired comparisons with scratch and longer
      tables/rmse.{csv,md,tex}   test errors with intervals, compute and the trivial predictor beside them
      figures/                   convergence.{pdf,png}, rmse.{pdf,png}
      claims.{json,md}           a verdict per claim, with the numbers that led to it
 """
-
-
-rule collect:
-    """Gather all records into flat tables; of several trials of a run, keep the one that validates best."""
-    input:
-        every_run("run.json", "metrics.csv", "test.json"),
-        every_pretraining("run.json", "metrics.csv"),
-    output:
-        runs="<analysis>/runs.csv",
-        curves="<analysis>/curves.csv",
-        structures="<analysis>/structures.csv",
-        trials="<analysis>/trials.csv",
-    log:
-        "<logs>/collect.log",
-    benchmark:
-        "<benchmarks>/collect.tsv"
-    conda:
-        "../../envs/cpu.yaml"
-    params:
-        folders=folders,
-    message:
-        "Collect the records of all runs"
-    shell:
-        "priorbench collect --runs {params.folders:q}"
-        " --runs-csv {output.runs:q} --curves-csv {output.curves:q}"
-        " --structures-csv {output.structures:q} --trials-csv {output.trials:q} > {log:q} 2>&1"
 
 
 rule statistics:
@@ -41,7 +13,7 @@ rule statistics:
     input:
         runs="<analysis>/runs.csv",
         curves="<analysis>/curves.csv",
-        structures="<analysis>/structures.csv",
+        structures=tested_structures,
     output:
         "<analysis>/statistics.json",
     log:
@@ -50,11 +22,13 @@ rule statistics:
         "<benchmarks>/statistics.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        structures=lambda wildcards, input: option("--structures-csv", input.structures),
     message:
         "Estimate means, intervals and paired differences"
     shell:
-        "priorbench statistics --runs-csv {input.runs:q} --curves-csv {input.curves:q}"
-        " --structures-csv {input.structures:q} --output {output:q} > {log:q} 2>&1"
+        "priorbench statistics --runs-csv {input.runs:q} --curves-csv {input.curves:q} {params.structures:q}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule make_tables:
@@ -78,7 +52,7 @@ rule make_tables:
     conda:
         "../../envs/cpu.yaml"
     params:
-        evidence=as_json(CONFIG.evidence.model_dump()),
+        evidence=EVIDENCE,
         directory=subpath(output.csv, parent=True),
     message:
         "Write the tables"
@@ -144,7 +118,7 @@ rule judge_claims:
     conda:
         "../../envs/cpu.yaml"
     params:
-        evidence=as_json(CONFIG.evidence.model_dump()),
+        evidence=EVIDENCE,
         directory=subpath(output.json, parent=True),
     message:
         "Judge the claims"

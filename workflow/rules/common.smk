@@ -28,6 +28,8 @@ except PriorbenchError as error:
 # Tables, figures and verdicts; an experiment whose runs several questions share has a folder for each.
 ANALYSIS = CONFIG.analysis_folder
 
+EVIDENCE = json.dumps(CONFIG.evidence.model_dump(), sort_keys=True)
+
 # Jobs find `priorbench` beside the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(
     PATH=os.pathsep.join(
@@ -166,7 +168,9 @@ def structures_of_pretraining(wildcards):
     labels = CONFIG.pretraining[wildcards.pretraining].labels
     files = structures(wildcards)
     if labels:
-        files["frames"] = f"<results>/data/{wildcards.dataset}/labels/{labels}.safetensors"
+        files["frames"] = (
+            f"<results>/data/{wildcards.dataset}/labels/{labels}.safetensors"
+        )
     return files
 
 
@@ -268,9 +272,24 @@ def every_probe():
     )
 
 
-def probes_of_question():
+def question_asked(wildcards):
+    """The question that the experiment answers."""
+    return CONFIG.question
+
+
+def probes_of_question(wildcards):
     """The table of probes where the question is what is learned."""
     return ["<analysis>/probes.csv"] if CONFIG.question == "q8" else []
+
+
+def tested_structures(wildcards):
+    """The errors of every test structure."""
+    return ["<analysis>/structures.csv"]
+
+
+def option(name, files):
+    """A command-line option for the one file, or none for no file."""
+    return [name, *files] if files else []
 
 
 def folders(wildcards, input):

@@ -1,6 +1,6 @@
 """Questions: what an experiment was made for, answered with one figure, one table and a verdict of two sentences.
 
-In:  runs.csv, curves.csv, statistics.json and, for what is learned, probes.csv.
+In:  runs.csv, curves.csv, structures.csv, statistics.json and, for what is learned, probes.csv.
 Out: answer/answer.{md,json}, table.{csv,tex}, figure.{pdf,png}
 """
 
@@ -11,7 +11,8 @@ rule answer:
         runs="<analysis>/runs.csv",
         curves="<analysis>/curves.csv",
         statistics="<analysis>/statistics.json",
-        probes=probes_of_question(),
+        probes=probes_of_question,
+        structures=tested_structures,
     output:
         json="<analysis>/answer/answer.json",
         markdown=report(
@@ -36,15 +37,15 @@ rule answer:
     conda:
         "../../envs/cpu.yaml"
     params:
-        question=CONFIG.question,
-        evidence=as_json(CONFIG.evidence.model_dump()),
-        probes=lambda wildcards, input: (
-            ["--probes-csv", input.probes] if input.probes else []
-        ),
+        question=question_asked,
+        evidence=EVIDENCE,
+        tables=lambda wildcards, input: option("--probes-csv", input.probes)
+        + option("--structures-csv", input.structures),
         directory=subpath(output.json, parent=True),
     message:
         "Answer the question"
     shell:
         "priorbench answer --question {params.question:q} --runs-csv {input.runs:q} --curves-csv {input.curves:q}"
-        " --statistics {input.statistics:q} --evidence {params.evidence:q} {params.probes:q}"
+        " --statistics {input.statistics:q} --structures-csv {input.structures:q}"
+        " --evidence {params.evidence:q} {params.tables:q}"
         " --output {params.directory:q} > {log:q} 2>&1"

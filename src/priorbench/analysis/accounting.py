@@ -43,8 +43,8 @@ class Job:
     runs: tuple[Mapping[str, Any], ...] = ()
 
 
-def accounting(experiment: Path, cores: str, started: float | None = None) -> None:
-    """Write ``accounting.json`` of the jobs done since ``started`` (s, Unix time) on ``cores`` (a number or ``all``).
+def accounting(experiment: Path, cores: str, started: float | None = None, output: Path | None = None) -> None:
+    """Write ``accounting.json`` into ``output`` (default: the folder of the experiment), of the jobs done since ``started`` (s, Unix time) on ``cores`` (a number or ``all``).
 
     Wall time goes from ``started`` to now; without it, from the start of the first job ever recorded to the end of the
     last, pauses between included.  Where no job was done, what stands there is left.
@@ -54,7 +54,7 @@ def accounting(experiment: Path, cores: str, started: float | None = None) -> No
         return
     begin, end = min(job.started for job in jobs), max(job.ended for job in jobs)
     wall = end - begin if started is None else time.time() - started
-    write_json(experiment / FILE, account(jobs, wall, _number(cores)))
+    write_json((output or experiment) / FILE, account(jobs, wall, _number(cores)))
 
 
 def account(jobs: Sequence[Job], wall: float, cores: int) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What ``make run`` prints at the end: the table, the verdicts, whether the numbers can carry them, where time went."""
 
 from pathlib import Path
-from typing import Any
 
 from priorbench.analysis import accounting
 from priorbench.analysis.cases import correction, joined
@@ -16,20 +15,23 @@ _PLACES = (
     "figures/convergence.pdf",
     "figures/rmse.pdf",
     "claims.md",
+    "answer/answer.md",
+    "answer/figure.pdf",
     "runs.csv",
     "accounting.json",
 )
 
 
 def summary(experiment_dir: Path) -> str:
-    """The summary of a finished experiment as text, read from ``tables/``, ``claims.json`` and ``statistics.json``."""
+    """The summary of a finished experiment as text, read from its tables, statistics, verdicts and answer."""
     table = experiment_dir / "tables" / "rmse.md"
     if not table.is_file():
         raise PriorbenchError(f"{table}: no such file; run the experiment to its end first")
     statistics = load_statistics(experiment_dir / "statistics.json")
     parts = [
         table.read_text(encoding="utf-8"),
-        _block("Verdicts", _verdicts(read_json(experiment_dir / "claims.json"))),
+        _block("Verdicts", _verdicts(experiment_dir / "claims.json")),
+        _block("Answer", _answer(experiment_dir / "answer" / "answer.json")),
         _block("Masking, change of force RMSE in %, 95 % interval and its half-width", _half_widths(statistics)),
         _block("Pretraining, validation loss from start to best", _pretraining(statistics)),
         _block("Scratch, validation force RMSE over the trivial predictor's", _ratios(statistics)),
@@ -43,8 +45,10 @@ def _block(title: str, lines: list[str]) -> str:
     return f"{title}\n" + "".join(f"  {line}\n" for line in lines) if lines else ""
 
 
-def _verdicts(content: Any) -> list[str]:
-    lines = []
+def _verdicts(path: Path) -> list[str]:
+    if not path.is_file():
+        return []  # the experiment was made for a question, not for the claims
+    lines, content = [], read_json(path)
     for item in content["claims"]:
         lines.append(f"{item['id']}  {item['claim']}")
         if item["reason"]:
@@ -52,6 +56,13 @@ def _verdicts(content: Any) -> list[str]:
         else:
             lines += [f"      {f'{quantity}:':8}{o['line']}" for quantity, o in item["outcomes"].items()]
     return lines
+
+
+def _answer(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    content = read_json(path)
+    return [f"{content['question']}  {content['title']}", f"      {content['verdict']}"]
 
 
 def _half_widths(statistics: Statistics) -> list[str]:

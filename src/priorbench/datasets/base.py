@@ -37,8 +37,8 @@ class Source(Protocol):
 
     # A source that reads a user's own files also has ``files() -> list[Path]``, so that they are watched; one that
     # simulates has ``draw_checks(parts, stem)``, which shows that what it made is in equilibrium.  One whose sizes
-    # follow from its options has ``expected() -> list[Expected] | None``, by which ``priorbench plan`` tells the cost of
-    # an experiment beforehand; None, or no such method: unknown until it is read.
+    # follow from its options has ``expected() -> list[Expected] | None``, by which ``priorbench plan`` tells what an
+    # experiment will cost; None, or no such method: unknown until it is read.
 
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Read all acquired parts into frames (Å, eV, eV/Å, groups, molecules); forces are never changed."""

@@ -64,7 +64,8 @@ def water_topology(molecules: int) -> Any:
     return topology
 
 
-def _run(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
+def begun(options: "TIP3POptions", index: int) -> tuple[Any, Any]:
+    """Context and integrator of trajectory ``index``, its energy minimised, with velocities of its temperature."""
     import openmm
 
     place, thermostat, velocities = (
@@ -79,6 +80,11 @@ def _run(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
     context.setPositions(start_positions(options, np.random.default_rng(place)) * 0.1)
     openmm.LocalEnergyMinimizer.minimize(context, 10.0, 200)
     context.setVelocitiesToTemperature(options.temperature, velocities)
+    return context, integrator
+
+
+def _run(options: "TIP3POptions", index: int) -> dict[str, NDArray[Any]]:
+    context, integrator = begun(options, index)
     before = []
     steps = round(options.equilibration_ps * 1e3 / options.timestep)
     chunk = max(1, round(RECORDED * 1e3 / options.timestep))

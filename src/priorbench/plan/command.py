@@ -56,9 +56,11 @@ def planned(config: Config, results: Path, machine: Path | None, cores: int | No
     start = prices.start or 0.0
     count = cores or (1 if config.device == "cuda" else provenance.cores())
     small = [start] * small_jobs(config)
+    on_cores = config.device == "cpu"  # as networks are: then data and analysis are in the same sum
     known = prices.start is not None
     wall = wall_seconds(jobs_of(lines, data, together, small), count) if known else None
-    parts = sums(lines, sum(d.parts * (d.seconds or 0.0) for d in data), sum(small))
+    making = sum(made.parts * (made.seconds or 0.0) for made in data)
+    parts = sums(lines, making, sum(small)) if on_cores else sums(lines, 0.0, 0.0)
     return Plan(config, sizes, prices, lines, data, parts, count, wall, _notes(config, sizes, prices, data, small))
 
 
@@ -113,5 +115,7 @@ def _notes(
     notes += prices.notes
     if prices.start is not None:
         notes.append(f"a job takes {prices.start:.2g} s to start, and so long is each of {len(small)} other jobs taken")
-    notes.append("everything counts from nothing, also what exists already; Snakemake itself is not in it")
+    if config.device == "cuda":
+        notes.append("GPU-hours are those of training jobs; data and analysis take cores")
+    notes.append("everything counts from nothing, also what exists already; Snakemake itself and probes are not in it")
     return notes

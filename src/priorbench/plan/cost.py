@@ -1,6 +1,7 @@
-"""The cost of a structure-step of each stage: counted and timed here, or the share of a report of ``priorbench bench``."""
+"""The price of a structure-step of each stage: counted here, and timed here where that is asked for."""
 
 import json
+import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,27 +23,33 @@ def priced(
     stages: Sequence[Stage], sizes: Mapping[str, Sizes | None], device: str, machine: Path | None, measured: bool
 ) -> Prices:
     """Prices of ``stages``; ``machine`` is the report of another machine, or of this one where nothing is timed."""
-    report = load_report(machine) if machine else None if measured else found_report(device)
-    if report is not None and machine and report["machine"]["device"] != device:
-        raise PriorbenchError(
-            f"{machine}: was measured on {report['machine']['device']}, the experiment is for {device}"
-        )
-    chosen = {stage.key: (stage, _cell(stage, known)) for stage in stages if (known := sizes[stage.dataset])}
-    cells = {_text(cell): cell for _, cell in chosen.values()}
     timed = measured and device == "cpu"
-    rated = timed and report is not None
-    answer = isolated(
-        "priorbench.plan.worker:measure", cells=list(cells.values()), seconds=SECONDS, timed=timed, rated=rated
+    report = load_report(machine) if machine else None if timed else found_report(device)
+    if report and report["machine"]["device"] != device:
+        raise PriorbenchError(f"{machine}: measured on {report['machine']['device']}, the experiment is for {device}")
+    known = {stage.key: (stage, own) for stage in stages if (own := sizes[stage.dataset])}
+    cells = {key: _cell(*each) for key, each in known.items()}
+    distinct = {_text(cell): cell for cell in cells.values()}
+    answer = _asked(list(distinct.values()), timed, rated=timed and report is not None)
+    costs = dict(zip(distinct, answer["costs"], strict=True))
+    prices = {key: _scaled(costs[_text(cells[key])], own) for key, (_, own) in known.items()}
+    return _timed(prices, answer, report) if timed else shared(prices, known, report)
+
+
+def _asked(cells: list[dict[str, Any]], timed: bool, rated: bool) -> dict[str, Any]:
+    """The answer of the worker, to whose start is added what its process took to end: a third of that of a job."""
+    before = _of_children()
+    answer: dict[str, Any] = isolated(
+        "priorbench.plan.worker:measure", cells=cells, seconds=SECONDS, timed=timed, rated=rated
     )
-    costs = dict(zip(cells, answer["costs"], strict=True))
-    scaled = {}
-    for key, (stage, cell) in chosen.items():
-        known = sizes[stage.dataset]
-        assert known is not None
-        scaled[key] = _scaled(costs[_text(cell)], known)
-    if timed:
-        return _timed(scaled, answer, report)
-    return shared(scaled, {key: stage for key, (stage, _) in chosen.items()}, sizes, report)
+    ending = _of_children() - before - answer["spent"]
+    return {**answer, "start": answer["start"] + max(ending, 0.0)}
+
+
+def _of_children() -> float:
+    """CPU seconds of all processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _cell(stage: Stage, sizes: Sizes) -> dict[str, Any]:

@@ -45,9 +45,8 @@ def generation_of(config: Config, dataset: str, results: Path, measured: bool) -
 
 def simulated_steps(options: Mapping[str, Any]) -> int:
     """Time steps of one trajectory, equilibration included."""
-    return (
-        round(options["equilibration_ps"] * 1e3 / options["timestep"]) + options["frames"] * options["interval_steps"]
-    )
+    equilibration: int = round(options["equilibration_ps"] * 1e3 / options["timestep"])
+    return equilibration + int(options["frames"]) * int(options["interval_steps"])
 
 
 def _recorded(path: Path) -> float | None:

@@ -87,7 +87,7 @@ def _line(stage: Stage, sizes: Sizes, prices: Prices, seeds_per_job: int, before
         Seconds(
             e.visits * price.step,
             (e.epochs + 1) * sizes.counts["validation"][seed] * price.validation,
-            sizes.counts["test"][seed] * price.test,
+            sizes.counts["test"][seed] * price.test if stage.kind == "finetune" else 0.0,
             price.setup,
         )
         for seed, e in enumerate(efforts)

@@ -29,32 +29,33 @@ def found_report(device: str) -> dict[str, Any] | None:
     return next(iter(same or fitting), None)
 
 
-def shared(
-    scaled: dict[Key, Price],
-    stages: Mapping[Key, Stage],
-    sizes: Mapping[str, Sizes | None],
-    report: Report | None,
-) -> Prices:
+def shared(counted: Mapping[Key, Price], known: Mapping[Key, tuple[Stage, Sizes]], report: Report | None) -> Prices:
     """Seconds by the share of the matrix product rate that a report's nearest cell reaches."""
     if report is None:
-        return Prices(scaled, None, "seconds were not measured: there is no report of this device; FLOPs only")
-    m, notes, prices = report["machine"], [], {}
-    workers = 1 if m["device"] == "cuda" else m["threads"]
-    for key, price in scaled.items():
-        known = sizes[key[0]]
-        row, note = _nearest(report, stages[key].spec, known.mean_atoms if known else 0.0)
-        step = price.flops / (m["matmul_gflops"] / workers * 1e9 * row["priorbench"]["matmul_share"])
-        forward = step * row["priorbench"]["phases_ms"]["forward"] / row["priorbench"]["ms"]
-        test = forward if stages[key].spec["task"]["name"] == FINETUNING else 0.0
-        prices[key] = Price(price.flops, step, forward, test, 0.0)
-        notes += [note] if note and note not in notes else []
+        basis = "not measured, for there is no report of this device (--machine); FLOPs only"
+        return Prices(dict(counted), None, basis)
+    m = report["machine"]
+    rate = m["matmul_gflops"] * 1e9 / (1 if m["device"] == "cuda" else m["threads"])  # FLOP/s of a core or GPU
+    notes: list[str] = []
+    prices = {}
+    for key, price in counted.items():
+        stage, sizes = known[key]
+        row, differences = _nearest(report, stage.spec, sizes.mean_atoms)
+        prices[key] = _price(price.flops, row["priorbench"], rate, tested=stage.spec["task"]["name"] == FINETUNING)
+        notes += [text for text in differences if text not in notes]
     starts = [row["seconds"] for row in report["suites"].get("startup", [])]
-    what = m["gpu"] or m["cpu"]
-    basis = f"not timed: share of the matrix product rate in the report of {what}, {m['cores']} cores"
+    basis = f"not timed; share of the matrix product rate in the report of {m['gpu'] or m['cpu']}, {m['cores']} cores"
     return Prices(prices, statistics.median(starts) if starts else START, basis, notes)
 
 
-def _nearest(report: Report, spec: Mapping[str, Any], atoms: float) -> tuple[dict[str, Any], str | None]:
+def _price(flops: float, measured: Mapping[str, Any], rate: float, tested: bool) -> Price:
+    """At the share that a cell has ``measured`` of ``rate`` (FLOP/s); a pass is the forward part of a step."""
+    step = flops / (rate * measured["matmul_share"])
+    forward = step * measured["phases_ms"]["forward"] / measured["ms"]
+    return Price(flops, step, forward, forward if tested else 0.0, 0.0)
+
+
+def _nearest(report: Report, spec: Mapping[str, Any], atoms: float) -> tuple[dict[str, Any], list[str]]:
     """The cell of the report most like a run, and in what it is not."""
     rows = report["suites"].get("steps", [])
     if not rows:
@@ -65,11 +66,14 @@ def _nearest(report: Report, spec: Mapping[str, Any], atoms: float) -> tuple[dic
         return row["backbone"] != architecture, row["task"] != task, abs(row["atoms"] - atoms)
 
     row = min(rows, key=unlike)
-    differs = [f"{row['backbone']} {row['task']}"] if unlike(row)[:2] != (False, False) else []
+    differences = []
+    if unlike(row)[:2] != (False, False):
+        differences.append(
+            f"the report has no {architecture} {task}: the share is that of {row['backbone']} {row['task']}"
+        )
     default = schemas()["backbone"][row["backbone"]]["properties"].get("width", {}).get("default")
     width = spec["backbone"].get("width")
     if width is not None and default is not None and width != default:
-        differs.append(
-            f"width {default}, not {width}" + ("; a narrower network reaches less" if width < default else "")
-        )
-    return row, f"{architecture} {task}: share of {', '.join(differs)}" if differs else None
+        wrong = "narrower networks reach less and take longer" if width < default else "wider networks reach more"
+        differences.append(f"shares are those of networks of width {default}, not {width}: {wrong}")
+    return row, differences

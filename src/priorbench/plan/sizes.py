@@ -4,7 +4,7 @@ from what the source expects.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from priorbench.frames import Frames
 from priorbench.runs import dataset_spec, split_spec
 from priorbench.splits import SIDES, whole_sides
 
+Kind = TypeVar("Kind", bound=np.generic)
 Origin = Literal["frames", "options"]
 
 
@@ -76,19 +77,19 @@ def outline(entries: list[Expected]) -> Frames:
         first += number
     official = np.repeat([e.official for e in entries], counts).astype(np.int8)
     return Frames(
-        positions=_nothing(np.float64(), atoms, 3),
-        forces=_nothing(np.float64(), atoms, 3),
-        energies=_nothing(np.float64(), total),
-        cells=_nothing(np.float64(), total, 3, 3),
-        pbc=_nothing(np.bool_(), total, 3),
-        atomic_numbers=_nothing(np.int16(), atoms),
+        positions=_nothing(np.float64, atoms, 3),
+        forces=_nothing(np.float64, atoms, 3),
+        energies=_nothing(np.float64, total),
+        cells=_nothing(np.float64, total, 3, 3),
+        pbc=_nothing(np.bool_, total, 3),
+        atomic_numbers=_nothing(np.int16, atoms),
         offsets=offsets,
         groups=np.concatenate(groups).astype(np.int32),
-        subsystems=_nothing(np.int16(), total),
+        subsystems=_nothing(np.int16, total),
         official=official,
-        molecules=_nothing(np.int32(), atoms),
-        bonds=_nothing(np.int32(), 0, 2),
-        bond_offsets=_nothing(np.int64(), total + 1),
+        molecules=_nothing(np.int32, atoms),
+        bonds=_nothing(np.int32, 0, 2),
+        bond_offsets=_nothing(np.int64, total + 1),
     )
 
 
@@ -114,5 +115,5 @@ def _sizes(config: Config, dataset: str, frames: Frames, origin: Origin, periodi
     )
 
 
-def _nothing(zero: np.generic, *shape: int) -> NDArray[np.generic]:
-    return np.broadcast_to(np.asarray(zero), shape)
+def _nothing(kind: type[Kind], *shape: int) -> NDArray[Kind]:
+    return np.broadcast_to(np.zeros((), kind), shape)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 
 from priorbench.config import Config
 from priorbench.plan.prices import Key
@@ -56,19 +56,18 @@ class Effort:
 
 def stages_of(config: Config, sizes: Mapping[str, Sizes | None]) -> list[Stage]:
     """Dataset by dataset and backbone by backbone: every pretraining that some run needs, once, then the strategies."""
-    used = {
-        (config.pretraining_dataset(name, dataset), name)
-        for strategy in config.strategies.values()
-        for name in strategy.needs
-        for dataset in config.finetuned_datasets
+    needed = {
+        (source, backbone, name)
+        for dataset, backbone in product(config.finetuned_datasets, config.backbones)
+        for source, name in config.pretrainings_on(dataset, backbone)
     }
     found = []
     for dataset, backbone in product(config.datasets, config.backbones):
         known = sizes[dataset]
-        names = [name for name in config.pretraining if (dataset, name) in used]
+        names = [name for name in config.pretraining if (dataset, backbone, name) in needed]
         found += [_pretraining(config, dataset, backbone, name, known) for name in names]
         if dataset in config.finetuned_datasets:
-            found += [_finetuning(config, dataset, backbone, name, known) for name in config.strategies]
+            found += _finetunings(config, dataset, backbone, known)
     return found
 
 
@@ -102,13 +101,17 @@ def _pretraining(config: Config, dataset: str, backbone: str, name: str, sizes: 
     return Stage(dataset, backbone, name, spec, len(config.seeds), 1, (None,), _structures(spec, sizes))
 
 
-def _finetuning(config: Config, dataset: str, backbone: str, name: str, sizes: Sizes | None) -> Stage:
-    trials = {key: trial for key, trial in config.trials.items() if trial.strategy == name}
-    spec = finetune_spec(config, dataset, backbone, next(iter(trials)), config.seeds[0])
-    entry = config.strategies[name]
-    waits = [trial.pretraining or entry.rescale or entry.matching for trial in trials.values()]
-    parents = tuple((config.pretraining_dataset(p, dataset), p) if p else None for p in waits)
-    return Stage(dataset, backbone, name, spec, len(config.seeds), len(trials), parents, _structures(spec, sizes))
+def _finetunings(config: Config, dataset: str, backbone: str, sizes: Sizes | None) -> list[Stage]:
+    """A stage for each strategy that is compared there, with its trials."""
+    found = []
+    for name, runs in groupby(config.trials_on(dataset, backbone), key=lambda run: config.trials[run].strategy):
+        trials, entry = list(runs), config.strategies[name]
+        spec = finetune_spec(config, dataset, backbone, trials[0], config.seeds[0])
+        waits = [config.trials[run].pretraining or entry.rescale or entry.matching for run in trials]
+        parents = tuple((config.pretraining_dataset(p, dataset), p) if p else None for p in waits)
+        structures = _structures(spec, sizes)
+        found.append(Stage(dataset, backbone, name, spec, len(config.seeds), len(trials), parents, structures))
+    return found
 
 
 def _structures(spec: Spec, sizes: Sizes | None) -> tuple[int, ...] | None:

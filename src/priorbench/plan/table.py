@@ -38,21 +38,16 @@ def as_text(plan: "Plan") -> str:
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     """Rows as lines: the first ``left`` columns flush left, the others right, two spaces between."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    sides = ["<" if i < left else ">" for i in range(len(widths))]
+    return ["  ".join(f"{c:{s}{w}}" for c, s, w in zip(row, sides, widths, strict=True)).rstrip() for row in rows]
 
 
 def _heading(plan: "Plan") -> str:
     config = plan.config
     seeds = f"{len(config.seeds)} seeds, {'all in one job' if config.seeds_per_job == 'all' else 'a job each'}"
-    text = (
-        f"Plan of {config.experiment}: {sum(line.stage.runs for line in plan.lines)} runs, {seeds}, on {config.device}"
-    )
-    return f"{text}.\n" + "\n".join(textwrap.wrap(f"Seconds: {plan.prices.basis}.", WIDTH)) + "\n"
+    runs = sum(line.stage.runs for line in plan.lines)
+    basis = "\n".join(textwrap.wrap(f"Seconds: {plan.prices.basis}.", WIDTH))
+    return f"Plan of {config.experiment}: {runs} runs, {seeds}, on {config.device}.\n{basis}\n"
 
 
 def _lines(plan: "Plan", unit: float, name: str) -> str:
@@ -89,7 +84,7 @@ def _row(line: Line, unit: float) -> list[str]:
         str(stage.runs),
         str(stage.spec["training"]["epochs"]) if epochs is None else f"{epochs:.0f}",
         "?" if structures is None else f"{sum(structures) / len(structures):.0f}",
-        "?" if visits is None else f"{visits:.0f}",
+        "?" if visits is None else f"{visits:,.0f}",
         number(None if line.flops is None else line.flops / 1e9),
         number(None if line.step is None else 1000 * line.step),
         number(line.mean("training")),
@@ -124,7 +119,7 @@ def _unit(plan: "Plan") -> tuple[float, str]:
     """The unit of all seconds that belong to more than one run, and its name."""
     worker = "GPU" if plan.config.device == "cuda" else "core"
     whole = sum(plan.parts.values())
-    if whole < 10 * HOUR:
+    if whole < 10 * HOUR and plan.prices.start is not None:
         return (1.0, f"{worker}-s") if whole < HOUR / 6 else (60.0, f"{worker}-min")
     return HOUR, f"{worker}-h"
 

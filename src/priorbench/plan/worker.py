@@ -32,7 +32,8 @@ from priorbench.training.step import take_step
 from priorbench.training.store import Store
 
 MATRIX = 2048  # rows and columns of the matrix product
-COPIED = 1 << 24  # bytes copied; not used
+COPIED = 1 << 20  # bytes; how fast they are copied is not asked for
+CHUNK = 20  # time steps of a simulation taken at once
 Answer = dict[str, Any]
 
 
@@ -51,7 +52,8 @@ class Cost:
 def measure(cells: list[dict[str, Any]], seconds: float, timed: bool, rated: bool) -> Answer:
     """Costs of all ``cells``, each timed for about ``seconds``; ``start``, s that a job takes before its first run.
 
-    Unless ``timed`` only FLOPs are counted; where ``rated`` the matrix product rate of one thread (GFLOP/s) comes too.
+    ``spent`` are the CPU seconds of the process so far.  Unless ``timed`` only FLOPs are counted; where ``rated``, the
+    matrix product rate of one thread (GFLOP/s) comes too.
     """
     prepare_torch(1)
     imported, costs = time.process_time(), []
@@ -66,7 +68,14 @@ def measure(cells: list[dict[str, Any]], seconds: float, timed: bool, rated: boo
         costs = [asdict(_cost(c, *samples[repr(c["sample"])], seconds, timed)) for c in cells]
     first = costs[0]["setup"] if once else 0.0
     rate = rates(1, "cpu", MATRIX, COPIED)["matmul_gflops"] if rated else None
-    return {"costs": costs, "start": imported + max(once - first, 0.0), "gflops": rate, "kernels": in_use("cpu")}
+    start = imported + max(once - first, 0.0)
+    return {
+        "costs": costs,
+        "start": start,
+        "gflops": rate,
+        "kernels": in_use("cpu"),
+        "spent": time.process_time(),
+    }
 
 
 def _once(cell: dict[str, Any], frames: Frames, neighbours: Neighbours) -> float:
@@ -124,16 +133,12 @@ def repeated(work: Callable[[], object], seconds: float) -> tuple[float, float]:
     return times[0], statistics.median(times[1:])
 
 
-def simulation(options: dict[str, Any], least: int = 20, more: int = 200) -> dict[str, float]:
+def simulation(options: dict[str, Any], seconds: float = 0.5) -> dict[str, float]:
     """CPU seconds that a trajectory of TIP3P water takes to begin, and those of one of its time steps."""
     from priorbench.datasets.tip3p import TIP3POptions
-    from priorbench.datasets.tip3p_simulation import _run
+    from priorbench.datasets.tip3p_simulation import begun
 
-    short = TIP3POptions(**options).model_copy(update={"equilibration_ps": 0.0, "frames": 1, "interval_steps": least})
-    times = []
-    for steps in (least, least, least + more):  # the first call loads OpenMM
-        started = time.process_time()
-        _run(short.model_copy(update={"interval_steps": steps}), 0)
-        times.append(time.process_time() - started)
-    step = max(times[2] - times[1], 0.0) / more
-    return {"begin": max(times[0] - least * step, 0.0), "step": step}
+    started = time.process_time()
+    _, integrator = begun(TIP3POptions(**options), 0)
+    begin = time.process_time() - started
+    return {"begin": begin, "step": repeated(lambda: integrator.step(CHUNK), seconds)[1] / CHUNK}

@@ -42,11 +42,12 @@ _CAPTION = (
 class Scan:
     """One group judged: how masking's gain changes from the least to the largest scale, and masking against controls.
 
-    ``controls`` are masking's changes against each of ``EMPTY`` at the largest scale; ``growth`` is None where the
-    scale was not scanned.
+    ``last`` is the entry with the largest scale in units of the force rms, if any is; ``controls`` are masking's
+    changes against each of ``EMPTY`` there; ``growth`` is None where the scale was not scanned.
     """
 
     group: Group
+    last: Place
     growth: Paired | None
     controls: Mapping[str, Paired]
 
@@ -55,6 +56,8 @@ class Scan:
         """Whether part of the gain is a larger head."""
         against = [found.verdict for found in self.controls.values()]
         growth = self.growth.verdict if self.growth else "undecided"
+        if self.growth is None and len(self.group.places) > 1:
+            return "undecided"  # which scale is the largest is not known
         if growth == "contradicted" or (against and set(against) == {"reproduced"}):
             return "contradicted"
         return "reproduced" if growth == "reproduced" and "contradicted" in against else "undecided"
@@ -152,7 +155,7 @@ def _scan(experiment: Experiment, group: Group, entries: Sequence[Entry]) -> Sca
     mask = experiment.mask(last)
     growth = gain_change(experiment, mask.name, last, numeric[0]) if mask and len(numeric) > 1 else None
     controls = {k: c for e in entries if e.member.place == last and (k := kind(e.member)) and (c := e.change("mask"))}
-    return Scan(group, growth, {k: controls[k] for k in EMPTY if k in controls})
+    return Scan(group, last, growth, {k: controls[k] for k in EMPTY if k in controls})
 
 
 def _first(scans: Sequence[Scan]) -> str:
@@ -164,8 +167,7 @@ def _first(scans: Sequence[Scan]) -> str:
 def _second(scans: Sequence[Scan], entries: Sequence[Entry]) -> str:
     gains: list[Case] = []
     for scan in scans:
-        last = scan.group.places[scan.group.ends[1]]
-        own = [e for e in entries if e.member.place == last and kind(e.member) == "mask"]
+        own = [e for e in entries if e.member.place == scan.last and kind(e.member) == "mask"]
         gains += [(_label(scan, scans), e.change("scratch")) for e in own]
     controls = [(", ".join(filter(None, (k, _label(s, scans)))), c) for s in scans for k, c in s.controls.items()]
     held = f"against controls that learned nothing by {listing(controls)}" if controls else "no control was run"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from priorbench.analysis.cases import join_verdicts
 from priorbench.analysis.intervals import Paired, correct
 from priorbench.analysis.results import QUANTITY_NAMES, Quantity
-from priorbench.analysis.text import number, with_interval
+from priorbench.analysis.text import number
 from priorbench.questions.base import COMMON, JUDGEMENTS, Answer, not_there
 from priorbench.questions.budget_figure import budget_figure
 from priorbench.questions.cells import Cell
@@ -123,7 +123,7 @@ def _extras(experiment: Experiment, held: Sequence[Held]) -> list[Extra]:
 
     def equal(entry: Entry) -> Cell:
         item = of.get((*entry.member.place, entry.member.name))
-        return _equal(item.equal) if item else None
+        return item.equal.describe() if item else None
 
     columns = []
     for unit, text in (("steps", "steps"), ("flops", "FLOPs")):
@@ -132,14 +132,6 @@ def _extras(experiment: Experiment, held: Sequence[Held]) -> list[Extra]:
             of_curve = partial(against, unit=unit, quantity=q)
             columns.append(extra(f"delta_{q}_curve_{unit}", f"Δ {q} vs curve ({text}) %", "change", of_curve))
     return [*columns, extra("equal_over_scratch", "equal × scratch", "text", equal)]
-
-
-def _equal(equal: Equal) -> str:
-    """``2.1 [1.8, 2.5]``; where seeds lie outside of the budgets that were run, how many."""
-    parts = [with_interval(equal.budgets)] if equal.budgets.mean is not None else []
-    for many, text in ((equal.less, "at most 1"), (equal.more, "more than was run")):
-        parts += [f"{text} ({many} seeds)"] if many else []
-    return "; ".join(parts) or "not measured"
 
 
 def _first(experiment: Experiment, held: Sequence[Held]) -> str:
@@ -159,8 +151,8 @@ def _second(experiment: Experiment, held: Sequence[Held]) -> str:
         steps, flops = (item.mask.budget(unit) / start.budget(unit) for unit in UNITS)
         where = experiment.label(item.mask.place)
         spends = f"masking spends {number(steps)} × its steps and {number(flops)} × its FLOPs"
-        parts.append(f"{_equal(item.equal)} × ({f'{where}, ' if where else ''}{spends})")
-    return f"Scratch reaches masking's error at a budget of {join(parts)}"
+        parts.append(f"{item.equal.describe()} ({f'{where}, ' if where else ''}{spends})")
+    return f"In multiples of its own budget scratch reaches masking's error at {join(parts)}"
 
 
 def _missing(experiment: Experiment) -> list[str]:

@@ -10,12 +10,11 @@ from priorbench.analysis.cases import join_verdicts
 from priorbench.analysis.intervals import Paired
 from priorbench.analysis.results import QUANTITY_NAMES
 from priorbench.analysis.style import colour, line_styles
-from priorbench.analysis.text import with_interval
 from priorbench.questions.across import Group, gain_change, groups, of_name
 from priorbench.questions.base import COMMON, JUDGEMENTS, Answer, not_there
 from priorbench.questions.compare import Entry, compare, longer, scratch, unique
 from priorbench.questions.draw import Mark, error_mark, nothing_to_draw
-from priorbench.questions.experiment import Experiment, Member, is_mask
+from priorbench.questions.experiment import Experiment, Member
 from priorbench.questions.interpolate import Equal, equal_budget, points
 from priorbench.questions.lines import Abscissa, Panel, Series, line_figure
 from priorbench.questions.sentences import WORDS, Case, join, listing
@@ -43,14 +42,14 @@ class Efficiency:
 
     title: ClassVar[str] = "Does masking help more where labelled structures are few?"
     looks_at: ClassVar[str] = (
-        "scratch, longer and pretrained strategies of backbone entries that share dataset and architecture and differ "
-        "in the number of training structures"
+        "scratch, longer and every pretrained strategy of backbone entries that share dataset and architecture and "
+        "differ in the number of training structures"
     )
     x: ClassVar[str] = "labelled structures that finetuning learned from (`train_structures`)"
     rule: ClassVar[str] = (
         "Yes if the ratio of masking's test force RMSE to scratch's is lower with the fewest labelled structures than "
-        "with the most (Δ of that ratio, paired by seed), for every masking that claims are judged by; no if it is not "
-        f"lower for one of them. {COMMON}"
+        "with the most (Δ of that ratio, paired by seed), for masking in every arm (pretrained on the labelled "
+        f"structures alone, or on more); no if it is not lower in one of them. {COMMON}"
     )
 
     def answer(self, experiment: Experiment) -> Answer:
@@ -61,7 +60,7 @@ class Efficiency:
             for group in found
             for n, place in group.places.items()
             for member in experiment.at(place)
-            if member.result.role != "variant"
+            if shown(member)
         ]
         references = [scratch(experiment), longer(experiment)]
         compared = compare(entries, references)
@@ -81,6 +80,13 @@ class Efficiency:
         )
 
 
+def shown(member: Member) -> bool:
+    """Whether a strategy belongs here: a baseline, or a pretraining carried over as it is, on any of the structures."""
+    if member.result.pretraining is None:
+        return member.result.role != "variant"
+    return member.whole and not member.pretrained.get("permute")
+
+
 def _arms(experiment: Experiment, group: Group, entries: Sequence[Entry]) -> list[Arm]:
     few, most = (group.places[n] for n in group.ends)
     base = [(n, member) for n, place in group.places.items() if (member := experiment.scratch(place))]
@@ -95,7 +101,7 @@ def _arms(experiment: Experiment, group: Group, entries: Sequence[Entry]) -> lis
             equal_budget(curves, mask.errors("force"), float(group.ends[0])),
         )
         for mask in experiment.at(few)
-        if is_mask(mask)
+        if mask.result.task == "masking" and shown(mask)
     ]
 
 
@@ -113,18 +119,11 @@ def _first(arms: Sequence[Arm]) -> str:
 
 def _second(arms: Sequence[Arm]) -> str:
     cases: list[Case] = [(_label(arm, arms), arm.against_longer) for arm in arms]
-    needs = [f"{_needs(arm.equal)}{f' ({label})' if (label := _label(arm, arms)) else ''}" for arm in arms]
+    needs = [f"{arm.equal.describe()}{f' ({label})' if (label := _label(arm, arms)) else ''}" for arm in arms]
     return (
-        f"With the fewest masking changes test force RMSE against longer-steps by {listing(cases)}, and scratch needs "
-        f"{join(needs)} as many labelled structures for masking's error"
+        f"With the fewest masking changes test force RMSE against longer-steps by {listing(cases)}, and in "
+        f"multiples of these structures scratch reaches masking's error at {join(needs)}"
     )
-
-
-def _needs(equal: Equal) -> str:
-    parts = [f"{with_interval(equal.budgets)} ×"] if equal.budgets.mean is not None else []
-    for many, text in ((equal.less, "at most 1 ×"), (equal.more, "more than the most that were run, over them")):
-        parts += [f"{text} in {many} seeds"] if many else []
-    return " or ".join(parts) or "an unknown multiple of"
 
 
 def _missing(found: Sequence[Group], arms: Sequence[Arm]) -> list[str]:
@@ -147,7 +146,7 @@ _UNITS = {"force": "test force\nRMSE / (meV/Å)", "energy": "test energy\nRMSE /
 
 
 def _series(experiment: Experiment, group: Group, quantity: str, styles: Mapping[str, str]) -> list[Series]:
-    names = unique(m.name for p in group.places.values() for m in experiment.at(p) if m.result.role != "variant")
+    names = unique(m.name for p in group.places.values() for m in experiment.at(p) if shown(m))
     found = []
     for name in names:
         members = {n: m for n, place in group.places.items() if (m := of_name(experiment, place, name))}
@@ -157,5 +156,5 @@ def _series(experiment: Experiment, group: Group, quantity: str, styles: Mapping
             if mark is not None:
                 marks[float(n)] = replace(mark, seeds=[])
         result = next(iter(members.values())).result
-        found.append(Series(name, colour(result.role, result.task), marks, styles[name]))
+        found.append(Series(name, colour(result.role, result.task), marks, styles[name], hollow=styles[name] != "-"))
     return found

@@ -57,7 +57,7 @@ class Member:
 
     def errors(self, quantity: Quantity) -> dict[int, float | None]:
         """Test RMSE by seed, meV/Å or meV/atom; None for a diverged run."""
-        return self._by_seed(f"test_{quantity}_rmse")
+        return self._by_seed[f"test_{quantity}_rmse"]
 
     def budget(self, unit: str) -> float:
         """Optimiser ``steps`` or counted ``flops``, pretraining included, mean over the seeds."""
@@ -66,7 +66,7 @@ class Member:
     @property
     def validation(self) -> float:
         """Geometric mean of the validation force RMSE, meV/Å; infinite where every run diverged."""
-        mean = estimate([value for value in self._by_seed("val_force_rmse").values() if value is not None]).mean
+        mean = estimate([value for value in self._by_seed["val_force_rmse"].values() if value is not None]).mean
         return float("inf") if mean is None else mean
 
     @property
@@ -80,11 +80,15 @@ class Member:
         value = self.runs["protocol"].iloc[0]
         return None if value is None else str(value)
 
-    def _by_seed(self, column: str) -> dict[int, float | None]:
+    @cached_property
+    def _by_seed(self) -> dict[str, dict[int, float | None]]:
         rows = self.runs.sort_values("seed")
+        done = rows["status"] == "completed"
         return {
-            int(seed): float(value) if status == "completed" else None
-            for seed, status, value in zip(rows["seed"], rows["status"], rows[column], strict=True)
+            column: {
+                int(s): float(v) if ok else None for s, v, ok in zip(rows["seed"], rows[column], done, strict=True)
+            }
+            for column in ("test_force_rmse", "test_energy_rmse", "val_force_rmse")
         }
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from priorbench.analysis.intervals import Estimate, estimate
 from priorbench.analysis.results import Quantity
+from priorbench.analysis.text import with_interval
 from priorbench.questions.experiment import Member
 
 #: A budget may lie outside of those that were run by this factor (steps of a fraction of an epoch).
@@ -23,10 +24,18 @@ class Equal:
     less: int = 0
     more: int = 0
 
-    @property
-    def exact(self) -> bool:
-        """Whether every seed has one."""
-        return not (self.less or self.more)
+    def describe(self) -> str:
+        """``2.1 [1.8, 2.5] ×``, and of how many seeds it is beyond what was run."""
+        seeds = len(self.budgets.values) + self.less + self.more
+        found = [f"{with_interval(self.budgets)} ×"] if self.budgets.mean is not None else []
+        if found and len(self.budgets.values) < seeds:
+            found = [f"{found[0]} in {len(self.budgets.values)} of {seeds} seeds"]
+        for many, text in (
+            (self.less, "at most the least that was run"),
+            (self.more, "more than the most that was run"),
+        ):
+            found += [f"{text} in {many} of {seeds} seeds"] if many else []
+        return ", ".join(found) or "an unknown multiple"
 
 
 def points(

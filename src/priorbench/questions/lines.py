@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from priorbench.analysis.style import log_axis, spread
 from priorbench.questions.draw import SMALL, Mark, aside, figure_of, limits, no_change
 
+#: So many letters of names have room beneath the panels of a row.
+_LETTERS = 60
+
 Scale = Literal["names", "linear", "log"]
 
 
@@ -56,12 +59,13 @@ class Abscissa:
 def line_figure(rows: Sequence[Sequence[Panel]], abscissa: Abscissa, caption: str, change: bool = True) -> Figure:
     """Rows of panels; ``change``: the ordinate is a change in per cent, shared by a row, otherwise an error on logs."""
     columns = max(len(row) for row in rows)
-    panel, gap = 1.45, 0.42
+    turned = abscissa.scale == "names" and columns * len("".join(abscissa.names)) > _LETTERS
+    panel, gap = 1.45, 0.75 if turned else 0.42
     figure, foot = figure_of(columns, 0.3 + len(rows) * (panel + gap), caption)
     width, height = figure.get_size_inches()
     grid = figure.add_gridspec(
         len(rows), columns, hspace=gap / panel, wspace=0.12 if change else 0.3, left=(0.6 if change else 0.78) / width,
-        right=1 - 0.95 / width, top=1 - 0.28 / height, bottom=(foot + 0.42) / height,
+        right=1 - _margin(rows) / width, top=1 - 0.28 / height, bottom=(foot + gap) / height,
     )  # fmt: skip
     for i, row in enumerate(rows):
         shared = _range(row, change)
@@ -70,11 +74,21 @@ def line_figure(rows: Sequence[Sequence[Panel]], abscissa: Abscissa, caption: st
             _draw(axes, item, abscissa, shared if change else _range([item], change), change)
             axes.set_ylabel(item.ylabel if j == 0 else "")
             axes.set_xlabel(abscissa.label if i == len(rows) - 1 else "")
+            if turned:
+                axes.tick_params(axis="x", rotation=30)
             if change and j:
                 axes.set_yticklabels([])
             if j == len(row) - 1:
                 _labels(axes, item, change)
     return figure
+
+
+def _margin(rows: Sequence[Sequence[Panel]]) -> float:
+    """Inches that the names right of the last panels take."""
+    panels = [panel for row in rows for panel in row]
+    names = [series.label for panel in panels for series in panel.series]
+    names += [band.label for panel in panels for band in panel.bands]
+    return max(0.95, 0.25 + 0.058 * max(map(len, names), default=0))
 
 
 def _range(panels: Sequence[Panel], change: bool) -> tuple[float, float]:
@@ -140,7 +154,8 @@ def _scale_x(axes: Axes, abscissa: Abscissa, values: Sequence[float]) -> None:
 
 def _labels(axes: Axes, panel: Panel, change: bool) -> None:
     """Names right of the last panel, at the height of what they name, moved apart where they would overlap."""
-    ends = [(s.marks[max(s.marks)].mean, s.label, s.colour) for s in panel.series if s.label and s.marks]
+    named = [series for series in panel.series if series.label and series.marks]
+    ends = [(s.marks[max(s.marks)].mean, f"{s.label} ○" if s.hollow else s.label, s.colour) for s in named]
     ends += [(band.mark.mean, band.label, band.colour) for band in panel.bands]
     low, high = axes.get_ylim()
     scaled = [(np.log([v, low, high]) if not change else np.array([v, low, high])) for v, _, _ in ends]

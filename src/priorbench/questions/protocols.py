@@ -1,52 +1,39 @@
-"""The fair and the released protocol side by side."""
+"""The fair and the released protocol side by side, and what their differences do one at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-from matplotlib.figure import Figure
-
 from priorbench.analysis.cases import join_verdicts
-from priorbench.analysis.intervals import Estimate, Paired, correct
+from priorbench.analysis.intervals import Paired, correct
 from priorbench.analysis.results import QUANTITY_NAMES, Quantity
-from priorbench.analysis.style import colour
-from priorbench.analysis.tables import TRIVIAL
-from priorbench.questions.across import Group, gain_change, groups
+from priorbench.questions.across import gain_change, of_name
 from priorbench.questions.base import COMMON, JUDGEMENTS, Answer, not_there
-from priorbench.questions.cells import SURVIVES, Cell, Column, Table
-from priorbench.questions.compare import Entry, change, compare, scratch, unique
-from priorbench.questions.draw import Mark, change_mark, error_mark, nothing_to_draw
-from priorbench.questions.experiment import Experiment, Member, is_mask
-from priorbench.questions.forest import Block, Heading, Line, forest_figure
+from priorbench.questions.cells import Cell
+from priorbench.questions.compare import Against, Entry, compare, scratch
+from priorbench.questions.draw import nothing_to_draw
+from priorbench.questions.experiment import Experiment, Member, Place, is_mask
+from priorbench.questions.protocols_figure import protocols_figure
 from priorbench.questions.sentences import WORDS, Case, listing
+from priorbench.questions.table import LEGEND, error_table, extra
 
 FAIR, RELEASED = "fair", "released"
-BOTH = (FAIR, RELEASED)
-_UNITS = {"force": ("mev_per_angstrom", "meV/Å"), "energy": ("mev_per_atom", "meV/atom")}
-_LEGEND = (
-    "Test errors: geometric mean [95 % interval] over seeds. Δ: change of test RMSE in per cent, paired by seed, "
-    f"[95 % interval]; {SURVIVES}: its verdict survives Holm's correction over the column. Diverged and stuck "
-    "(completed, not below the trivial predictor): fair / released."
-)
-_CAPTION = (
-    "Filled: fair protocol, hollow: released. Mean, 95 % interval, seeds as small dots; changes are paired by seed. "
-    "Grey ground: changes too small to count (±3 %)."
-)
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One strategy of a group under both protocols; None where it was not run under one."""
+class Sides:
+    """The backbone entries of one dataset and architecture: the fair one, the released one, and those in between."""
 
-    group: Group
-    name: str
-    entries: dict[str, Entry | None]
-    changes: dict[Quantity, Paired]
+    fair: Place
+    released: Place
+    between: list[Place]
+    title: str
 
-    def member(self, protocol: str) -> Member | None:
-        """The strategy under one protocol."""
-        entry = self.entries[protocol]
-        return entry.member if entry else None
+    @property
+    def places(self) -> list[Place]:
+        """All of them."""
+        return [self.fair, self.released, *self.between]
 
 
 class Protocols:
@@ -54,7 +41,9 @@ class Protocols:
 
     title: ClassVar[str] = "Is masking's gain larger under the released protocol than under the fair one?"
     looks_at: ClassVar[str] = (
-        "every strategy of backbone entries that share dataset and architecture and differ in their protocol"
+        "every strategy of backbone entries that share dataset and architecture and differ in their protocol; of "
+        "several fair entries the one with the shortest name stands for the protocol, the others for single "
+        "differences from it"
     )
     x: ClassVar[str] = "the protocol of the backbone entry (`protocol`)"
     rule: ClassVar[str] = (
@@ -65,124 +54,100 @@ class Protocols:
 
     def answer(self, experiment: Experiment) -> Answer:
         """The answer from the tables of an experiment."""
-        found = [g for g in groups(experiment, lambda scratch: scratch.protocol) if set(BOTH) <= set(g.places)]
-        members = [Entry(m) for g in found for protocol in BOTH for m in experiment.at(g.places[protocol])]
-        pairs = _pairs(found, compare(members, [scratch(experiment)]))
-        table = _table(pairs)
-        masks = [pair for pair in pairs if (m := pair.member(FAIR)) is not None and is_mask(m)]
-        gains = [
-            (pair, gain_change(experiment, pair.name, pair.group.places[RELEASED], pair.group.places[FAIR]))
-            for pair in masks
+        found = sides(experiment)
+        entries = [
+            Entry(member, str(member.protocol)) for s in found for place in s.places for member in experiment.at(place)
         ]
-        judged = [(pair, gain) for pair, gain in gains if gain is not None]
-        missing = _missing(found, bool(judged))
+        references = [scratch(experiment), _against_fair(experiment, found)]
+        compared = compare(entries, references)
+        gains = _gains(experiment, found, compared)
+        extras = [
+            extra(f"delta_{q}_gain", f"Δ {q} ratio to scratch, vs fair %", "change", partial(_gain, gains, quantity=q))
+            for q in QUANTITY_NAMES
+        ]
+        table = error_table(compared, references, "protocol", extras)
+        masks = [e for e in compared if is_mask(e.member) and e.member.place in [s.released for s in found]]
+        judged: list[Case] = [(_title(e, found), gains.get((id(e.member), "force"))) for e in masks]
+        missing = _missing(found, judged)
         if not judged:
             return not_there(table, lambda: nothing_to_draw(missing), missing)
-        verdict = join_verdicts(gain.verdict for _, gain in judged)
-        cases: list[Case] = [(_label(pair, found), gain) for pair, gain in judged]
-        first = f"the ratio of masking's test force RMSE to scratch's changes by {listing(cases)}"
+        verdict = join_verdicts(gain.verdict if gain else "undecided" for _, gain in judged)
+        first = f"the ratio of masking's test force RMSE to scratch's changes by {listing(judged)}"
         return Answer(
             JUDGEMENTS[verdict],
-            (f"{WORDS[verdict]}: from the fair to the released protocol {first}.", f"{_second(masks, found)}."),
+            (f"{WORDS[verdict]}: from the fair to the released protocol {first}.", f"{_second(compared, found)}."),
             table,
-            _LEGEND,
-            lambda: _figure(experiment, pairs, found),
+            LEGEND,
+            lambda: protocols_figure(experiment, [(s.title, s.fair, s.released, s.between) for s in found]),
             missing,
         )
 
 
-def _pairs(found: Sequence[Group], entries: Sequence[Entry]) -> list[Pair]:
-    pairs = []
-    for group in found:
-        here = {p: {e.member.name: e for e in entries if e.member.place == group.places[p]} for p in BOTH}
-        for name in unique([*here[FAIR], *here[RELEASED]]):
-            own = {protocol: here[protocol].get(name) for protocol in BOTH}
-            fair, released = own[FAIR], own[RELEASED]
-            changes: dict[Quantity, Paired] = {}
-            if fair is not None and released is not None:
-                changes = {q: change(released.member, fair.member, q) for q in QUANTITY_NAMES}
-            pairs.append(Pair(group, name, own, changes))
-    return pairs
+def sides(experiment: Experiment) -> list[Sides]:
+    """Datasets and architectures that were run under both protocols."""
+    found: dict[tuple[str, str], list[Member]] = {}
+    for place in experiment.places:
+        base = experiment.scratch(place)
+        if base is not None:
+            found.setdefault((place[0], base.result.architecture), []).append(base)
+    both = []
+    for (dataset, architecture), members in found.items():
+        ordered = sorted(members, key=lambda member: (len(member.place[1]), member.place[1]))
+        fair, released = ([m.place for m in ordered if m.protocol == protocol] for protocol in (FAIR, RELEASED))
+        if fair and released:
+            both.append(Sides(fair[0], released[0], [*fair[1:], *released[1:]], f"{architecture}, {dataset}"))
+    return both
 
 
-def _table(pairs: Sequence[Pair]) -> Table:
-    names = [Column(name, name) for name in ("dataset", "architecture", "strategy")]
-    errors = [
-        Column(f"{q}_rmse_{p}_{_UNITS[q][0]}", f"{q} RMSE {p} {_UNITS[q][1]}", "estimate")
-        for q in QUANTITY_NAMES
-        for p in BOTH
-    ]
-    across = [Column(f"delta_{q}_released_fair", f"Δ {q} released vs fair %", "change") for q in QUANTITY_NAMES]
-    within = [
-        Column(f"delta_{q}_scratch_{p}", f"Δ {q} vs scratch, {p} %", "change") for q in QUANTITY_NAMES for p in BOTH
-    ]
-    counts = [Column("seeds", "seeds", "number"), Column("diverged", "diverged"), Column("stuck", "stuck")]
-    table = Table([*names, *errors, *across, *within, *counts])
-    corrected = {q: iter(correct([p.changes[q] for p in pairs if p.changes])) for q in QUANTITY_NAMES}
-    for group in dict.fromkeys((pair.group.dataset, pair.group.architecture) for pair in pairs):
-        own = [pair for pair in pairs if (pair.group.dataset, pair.group.architecture) == group]
-        table.rows.append(_trivial(own[0], len(table.columns)))
-        for pair in own:
-            both: list[Cell] = [next(corrected[q]) if pair.changes else None for q in QUANTITY_NAMES]
-            table.rows.append(_row(pair, both))
-    return table
+def _fair(place: Place, found: Sequence[Sides]) -> Place | None:
+    """The fair entry that an entry is held against; None for a fair one itself."""
+    return next((s.fair for s in found if place in s.places and place != s.fair), None)
 
 
-def _row(pair: Pair, both: list[Cell]) -> list[Cell]:
-    members, entries = [pair.member(p) for p in BOTH], [pair.entries[p] for p in BOTH]
-    errors: list[Cell] = [m.result.errors[f"{q}_rmse"] if m else None for q in QUANTITY_NAMES for m in members]
-    within: list[Cell] = [e.change("scratch", q) if e else None for q in QUANTITY_NAMES for e in entries]
-    seeds = max(len(m.result.seeds) for m in members if m)
-    lost = " / ".join(str(len(m.result.diverged)) if m else "–" for m in members)
-    stuck = " / ".join(str(len(m.result.stuck)) if m else "–" for m in members)
-    return [pair.group.dataset, pair.group.architecture, pair.name, *errors, *both, *within, seeds, lost, stuck]
+def _against_fair(experiment: Experiment, found: Sequence[Sides]) -> Against:
+    """The same strategy under the fair protocol."""
+
+    def find(member: Member) -> Member | None:
+        place = _fair(member.place, found)
+        return None if place is None else of_name(experiment, place, member.name)
+
+    return Against(FAIR, find)
 
 
-def _trivial(pair: Pair, width: int) -> list[Cell]:
-    members = [pair.member(p) for p in BOTH]
-    means = [m.result.trivial[f"{q}_rmse"] if m else None for q in QUANTITY_NAMES for m in members]
-    cells: list[Cell] = [pair.group.dataset, pair.group.architecture, TRIVIAL]
-    cells += [Estimate(mean, None, None, None, []) for mean in means]
-    return cells + [None] * (width - len(cells))
+def _gains(
+    experiment: Experiment, found: Sequence[Sides], entries: Sequence[Entry]
+) -> dict[tuple[int, Quantity], Paired]:
+    """How much of its gain over scratch a strategy wins against the fair entry, corrected as one column."""
+    gains: dict[tuple[int, Quantity], Paired] = {}
+    for q in QUANTITY_NAMES:
+        for entry in entries:
+            place = _fair(entry.member.place, found)
+            if place is not None and entry.member.result.role != "scratch":
+                gain = gain_change(experiment, entry.member.name, entry.member.place, place, q)
+                gains |= {} if gain is None else {(id(entry.member), q): gain}
+        keys = [key for key in gains if key[1] == q]
+        gains |= dict(zip(keys, correct([gains[key] for key in keys]), strict=True))
+    return gains
 
 
-def _label(pair: Pair, found: Sequence[Group]) -> str:
-    return pair.group.title if len(found) > 1 else ""
+def _gain(gains: dict[tuple[int, Quantity], Paired], entry: Entry, quantity: Quantity) -> Cell:
+    return gains.get((id(entry.member), quantity))
 
 
-def _second(masks: Sequence[Pair], found: Sequence[Group]) -> str:
+def _title(entry: Entry, found: Sequence[Sides]) -> str:
+    return next(s.title for s in found if entry.member.place in s.places) if len(found) > 1 else ""
+
+
+def _second(entries: Sequence[Entry], found: Sequence[Sides]) -> str:
     parts = []
-    for protocol in BOTH:
-        cases: list[Case] = [(_label(p, found), e.change("scratch")) for p in masks if (e := p.entries[protocol])]
+    for protocol, places in ((FAIR, [s.fair for s in found]), (RELEASED, [s.released for s in found])):
+        own = [e for e in entries if is_mask(e.member) and e.member.place in places]
+        cases: list[Case] = [(_title(e, found), e.change("scratch")) for e in own]
         parts.append(f"by {listing(cases)} under the {protocol} one")
     return f"Masking changes test force RMSE against scratch {parts[0]}, and {parts[1]}"
 
 
-def _missing(found: Sequence[Group], masked: bool) -> list[str]:
+def _missing(found: Sequence[Sides], judged: Sequence[Case]) -> list[str]:
     if not found:
         return ["backbone entries of one architecture under both protocols"]
-    return [] if masked else ["masking under both protocols"]
-
-
-def _figure(experiment: Experiment, pairs: Sequence[Pair], found: Sequence[Group]) -> Figure:
-    headings = [Heading("test force RMSE / (meV/Å)", change=False)]
-    headings += [Heading(f"Δ {q} RMSE vs scratch / %") for q in QUANTITY_NAMES]
-    blocks = [Block(group.title, [_line(experiment, pair) for pair in pairs if pair.group is group]) for group in found]
-    return forest_figure(blocks, headings, _CAPTION)
-
-
-def _line(experiment: Experiment, pair: Pair) -> Line:
-    filled, hollow = ([_error(pair, p), *(_gain(experiment, pair, p, q) for q in QUANTITY_NAMES)] for p in BOTH)
-    member = pair.member(FAIR) or pair.member(RELEASED)
-    assert member is not None
-    return Line(pair.name, colour(member.result.role, member.result.task), filled, hollow)
-
-
-def _error(pair: Pair, protocol: str) -> Mark | None:
-    member = pair.member(protocol)
-    return error_mark(member.result.errors["force_rmse"]) if member else None
-
-
-def _gain(experiment: Experiment, pair: Pair, protocol: str, quantity: Quantity) -> Mark | None:
-    entry, base = pair.entries[protocol], experiment.scratch(pair.group.places[protocol])
-    return change_mark(entry.change("scratch", quantity), entry.member, base, quantity) if entry else None
+    return [] if judged else ["masking under the released protocol"]

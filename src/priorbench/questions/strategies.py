@@ -9,7 +9,7 @@ from priorbench.questions.compare import Against, Entry, compare, longer, scratc
 from priorbench.questions.draw import nothing_to_draw
 from priorbench.questions.experiment import Experiment, Member
 from priorbench.questions.forest_figure import change_forest
-from priorbench.questions.sentences import WORDS, Case, join, listing
+from priorbench.questions.sentences import WORDS, Case, listing
 from priorbench.questions.table import LEGEND, error_table, extra
 
 _LONGER = ("longer-steps", "longer-compute")
@@ -98,7 +98,11 @@ def _second(experiment: Experiment, entries: Sequence[Entry]) -> str:
         if cases:
             unit = "steps" if role == "longer-steps" else "counted FLOPs"
             parts.append(f"with as many {unit} by {listing(cases)}")
-    return f"Against training from scratch pretraining changes it {join(parts)}" if parts else "No longer run is there"
+    return (
+        f"Against training from scratch pretraining changes it {'; '.join(parts)}"
+        if parts
+        else "No longer run is there"
+    )
 
 
 def _name(experiment: Experiment, entry: Entry) -> str:

@@ -189,7 +189,7 @@ def budget_steps(spec: Spec, inputs: Inputs, training: Training, structures: int
     other = read_json(inputs.budget)
     if longer["by"] == "steps":
         return own + int(other["planned_steps"])
-    spent = float(other["flops"]) / max(other["steps"], 1) * float(other["planned_steps"])
+    spent = float(other["flops"]) / max(int(other["steps"]), 1) * float(other["planned_steps"])
     return own + round(spent / (flops * structures / steps_per_epoch(structures, training.batch_size)))
 
 

@@ -1,0 +1,86 @@
+"""An experiment: which files belong to it, in which order its rules come, and what can be asked for."""
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    results=f"results/{CONFIG.experiment}",
+    analysis=ANALYSIS,
+    logs=f"results/{CONFIG.experiment}/logs",
+    benchmarks=f"results/{CONFIG.experiment}/benchmarks",
+
+
+wildcard_constraints:
+    dataset=one_of(CONFIG.datasets),
+    backbone=one_of(CONFIG.backbones),
+    pretraining=one_of(CONFIG.pretraining),
+    strategy=one_of(CONFIG.trials),
+    seed=r"\d+",
+    cutoff=r"\d+(\.\d+)?",
+    labels=r"[A-Za-z0-9_]+",
+    part=r"[^/]+",
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/data.smk"
+include: "rules/pretrain.smk"
+include: "rules/finetune.smk"
+include: "rules/probes.smk"
+include: "rules/collect.smk"
+include: "rules/analysis.smk"
+include: "rules/questions.smk"
+
+
+# On a cluster these seconds of work are not worth a job.
+localrules:
+    split,
+    collect,
+    statistics,
+    make_tables,
+    make_figures,
+    judge_claims,
+    collect_probes,
+    answer,
+    data,
+    tables,
+    figures,
+    claims,
+
+
+EVERYTHING = [
+    *rules.collect.output,
+    *rules.make_tables.output,
+    *rules.make_figures.output,
+    *(rules.answer.output if CONFIG.question else rules.judge_claims.output),
+    *expand(rules.card.output, dataset=CONFIG.datasets),
+    *expand(rules.checks.output, dataset=generated()),
+]
+
+
+rule data:
+    """Every dataset ready for training, with its card: the place to look before anything is spent on training."""
+    input:
+        expand(rules.card.output, dataset=CONFIG.datasets),
+        expand(rules.checks.output, dataset=generated()),
+        every_neighbours(),
+
+
+rule tables:
+    """Test errors of every strategy with 95 % intervals, as CSV, Markdown and LaTeX."""
+    input:
+        rules.make_tables.output,
+
+
+rule figures:
+    """Convergence by epoch and by second, and errors by strategy, as PDF and PNG."""
+    input:
+        rules.make_figures.output,
+
+
+rule claims:
+    """A verdict for each claim of the paper, with the numbers that led to it."""
+    input:
+        rules.judge_claims.output,

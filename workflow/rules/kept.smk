@@ -1,0 +1,65 @@
+"""What the rules of the analysis share when they redraw kept results: the place of common.smk.
+
+In:  `config` with the one section `redraw`.
+Out: KEPT, the folders to redraw, and the input and parameter functions of the analysis.
+"""
+
+import json
+import os
+import re
+import sys
+
+from priorbench.config import Evidence, parse_redraw
+from priorbench.errors import PriorbenchError
+
+CONFIGFILE = os.path.relpath(workflow.configfiles[-1])
+try:
+    KEPT = parse_redraw(config, CONFIGFILE)
+except PriorbenchError as error:
+    sys.exit(f"Error: {error}")
+
+ANALYSIS = "results/redrawn/{kept}"
+EVIDENCE = json.dumps(Evidence().model_dump(), sort_keys=True)
+
+# Jobs find `priorbench` beside the Python that runs Snakemake, whether or not its environment is activated.
+os.environ.update(
+    PATH=os.pathsep.join(
+        [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
+    )
+)
+
+
+def question_asked(wildcards):
+    """The question that the experiment answered."""
+    return KEPT[wildcards.kept].question
+
+
+def was_kept(wildcards, table):
+    """The table, if it is among what was kept."""
+    kept = os.path.isfile(os.path.join(KEPT[wildcards.kept].folder, table))
+    return [f"<analysis>/{table}"] if kept else []
+
+
+def probes_of_question(wildcards):
+    """The table of probes, where one was kept."""
+    return was_kept(wildcards, "probes.csv")
+
+
+def tested_structures(wildcards):
+    """The errors of every test structure, where they were kept."""
+    return was_kept(wildcards, "structures.csv")
+
+
+def option(name, files):
+    """A command-line option for the one file, or none for no file."""
+    return [name, *files] if files else []
+
+
+def each_kept(file, questions=None):
+    """A file of every experiment, or of those that answered a question, or that did not."""
+    names = [
+        name
+        for name, kept in KEPT.items()
+        if questions is None or questions == (kept.question is not None)
+    ]
+    return expand(file, kept=names)
