@@ -35,7 +35,6 @@ __all__ = [
     "Backbone", "Config", "Dataset", "Evidence",
     "Kept", "Role", "Split", "Stage", "Strategy", "Strict", "Training", "Trial",
     "load_config", "parse_config",
-    "parse_redraw",
 ]  # fmt: skip
 
 
@@ -245,28 +244,6 @@ class Config(Strict):
             for name, s in self.strategies.items()
             if s.longer == "steps" and s.matching in self.pretraining and budget(s.matching) == budget(pretraining)
         ]
-
-
-class Kept(Strict):
-    """Kept results that can be redrawn."""
-
-    folder: Path = Field(description="with runs.csv and curves.csv, maybe structures.csv and probes.csv")
-    question: Name | None = Field(None, description="the question that the experiment answered")
-
-
-def parse_redraw(data: Mapping[str, Any], where: str) -> dict[str, Kept]:
-    """The section ``redraw`` of a file that asks for kept results to be redrawn, by a name of the writer's choice."""
-    found: dict[str, Kept] = {}
-    if set(data) != {"redraw"} or not isinstance(data["redraw"], Mapping) or not data["redraw"]:
-        raise PriorbenchError(f"{where}: redraw: a mapping of names is expected, and nothing beside it")
-    for name, entry in data["redraw"].items():
-        try:
-            found[str(name)] = Kept.model_validate(entry)
-        except ValidationError as error:
-            raise PriorbenchError(f"{where}: redraw.{name}: {first_line(error)}") from None
-        if not (found[str(name)].folder / "runs.csv").is_file():
-            raise PriorbenchError(f"{where}: redraw.{name}.folder: no runs.csv in {found[str(name)].folder}")
-    return found
 
 
 def load_config(path: Path) -> Config:

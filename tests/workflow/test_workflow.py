@@ -79,6 +79,28 @@ def test_every_preset_plans_all_its_runs(plan: Plan, preset: Path) -> None:
     assert job_counts(plan("--quiet", "rules", "--configfile", preset)) == expected_counts(load_config(preset))
 
 
+def test_a_preset_is_a_target_by_its_name(plan: Plan) -> None:
+    named = job_counts(plan("q4-quick", "--quiet", "rules"))
+    given = job_counts(plan("--quiet", "rules", "--configfile", REPOSITORY / "workflow/presets/q4-quick.yaml"))
+    assert {**named, "all": 1} == given
+    assert named["answer"] == 1
+
+
+def test_two_presets_at_once_are_refused(plan: Plan) -> None:
+    refused = plan("q4-quick", "q2-quick")
+    assert refused.returncode != 0
+    assert "one preset at a time" in refused.stderr
+
+
+def test_kept_results_are_redrawn_without_training(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/reference").symlink_to(REPOSITORY / "results/reference")
+    planned = plan("figures", "--quiet", "rules", "--configfile", REFERENCE)
+    counts = job_counts(planned)
+    assert not {"pretrain", "finetune", "acquire"} & set(counts)
+    assert counts["make_figures"] == counts["make_tables"] == len(yaml.safe_load(REFERENCE.read_text())["redraw"])
+
+
 @pytest.mark.parametrize("per_job", [1, "all"])
 def test_seeds_go_to_a_job_each_or_all_to_one(plan: Plan, tmp_path: Path, per_job: int | str) -> None:
     content = changed("seeds_per_job", per_job)

@@ -9,8 +9,9 @@ import os
 import re
 import sys
 
-from priorbench.config import Evidence, parse_redraw
+from priorbench.config import Evidence
 from priorbench.errors import PriorbenchError
+from priorbench.redraw import parse_redraw
 
 CONFIGFILE = os.path.relpath(workflow.configfiles[-1])
 try:
