@@ -33,6 +33,9 @@ run: $(STAMP)  ## run the experiment of CONFIG, write its report, print its tabl
 	priorbench accounting --experiment $$(cut -d/ -f1,2 <<< $$folder) --output $$folder --cores $(CORES) --started $$started && \
 	priorbench summary --experiment $$folder
 
+plan: $(STAMP)  ## print the runs of CONFIG and what they will cost on CORES, a few steps timed
+	priorbench plan $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
+
 test: $(STAMP)  ## run the tests
 	pytest -n $(TEST_JOBS)
 

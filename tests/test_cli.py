@@ -56,3 +56,10 @@ cli.main(["check", "x.yaml"])
     assert time.monotonic() - started < 20
     job.stdout.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_says_where_the_results_of_a_question_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    presets = Path(__file__).parents[1] / "workflow/presets"
+    assert main(["check", "--folder", str(presets / "q4.yaml")]) == 0
+    assert main(["check", "--folder", str(presets / "dft.yaml")]) == 0
+    assert capsys.readouterr().out.splitlines() == ["results/questions/q4", "results/dft"]

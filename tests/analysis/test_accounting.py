@@ -99,6 +99,13 @@ def test_where_nothing_was_done_the_last_account_stays(root: Path) -> None:
     assert (root / "accounting.json").read_bytes() == before
 
 
+def test_the_account_of_a_question_goes_to_its_own_folder(root: Path) -> None:
+    (root / "q4").mkdir()
+    accounting(root, "2", output=root / "q4")
+    assert (root / "q4/accounting.json").is_file()
+    assert not (root / "accounting.json").exists()
+
+
 def test_lines_have_every_part_with_its_share(root: Path) -> None:
     accounting(root, "2")
     text = lines(read(root))

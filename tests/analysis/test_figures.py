@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from priorbench.analysis.convergence_figure import pretraining_rows
+from priorbench.analysis.convergence_figure import convergence_figure, pretraining_rows
 from priorbench.analysis.figures import figures
-from priorbench.analysis.records import load_runs
+from priorbench.analysis.records import load_curves, load_runs
 from priorbench.analysis.results import load_statistics
 from priorbench.analysis.style import colour, spread
 
@@ -71,3 +71,18 @@ def test_labels_are_moved_apart_but_keep_their_order() -> None:
     assert spread([0.5, 0.5, 0.5], 0.1) == pytest.approx([0.4, 0.5, 0.6])
     moved = spread([0.9, 0.0, 0.05, 0.06], 0.1)
     assert moved == pytest.approx([0.9, -0.0633333, 0.0366667, 0.1366667])
+
+
+@pytest.mark.parametrize("names", [("gns",), ("egnn", "gns", "forcenet")], ids=len)
+def test_every_label_lies_on_the_page(make, names: tuple[str, ...]) -> None:
+    """The label of the ordinate of a figure with one wide panel once lay beside the page."""
+    experiment = make(backbones=dict.fromkeys(names, "vector")).analyse()
+    tables = load_runs(experiment.runs_csv), load_curves(experiment.curves_csv)
+    figure = convergence_figure(load_statistics(experiment.statistics_json), *tables)
+    figure.canvas.draw()
+    width = figure.bbox.width
+    labels = [axes.yaxis.label for axes in figure.axes if axes.get_ylabel()]
+    assert labels
+    for label in labels:
+        extent = label.get_window_extent()
+        assert 0 <= extent.x0 < extent.x1 <= width

@@ -68,6 +68,13 @@ def test_unknown_sizes_are_said(place: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.usefixtures("worker")
+def test_data_that_nobody_timed_are_not_in_the_wall_time(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = config(place)
+    assert "without getting the data" not in printed(capsys, file)
+    assert "without getting the data of water: about" in printed(capsys, file, "--no-measure")
+
+
+@pytest.mark.usefixtures("worker")
 def test_without_a_report_of_a_gpu_no_hours_are_predicted(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, config(place, device="cuda"))
     assert "Seconds: not measured" in text

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from priorbench.analysis.results import Statistics, StrategyResult
 from priorbench.analysis.style import GREY, colour, line_styles, log_axis, new_figure, shade, spread
 
+_LABEL_INCHES = 0.38  # from the axes to their label
 _LABELS = {"epoch": "epoch", "seconds": "training time / s"}
 
 
@@ -87,7 +88,7 @@ def convergence_figure(statistics: Statistics, runs: pd.DataFrame, curves: pd.Da
     backbones = list(dict.fromkeys(backbone for _, backbone in statistics.places))
     styles = line_styles(statistics.strategies)
     figure = new_figure(max(5.2, 1.75 + 2.0 * len(backbones)), 0.75 + 5.0 * len(datasets))
-    margins = {"left": 0.72 / figure.get_figwidth(), "right": 1 - 1.05 / figure.get_figwidth()}
+    margins = {"left": 0.8 / figure.get_figwidth(), "right": 1 - 1.05 / figure.get_figwidth()}
     inches = figure.get_figheight()
     outer = figure.add_gridspec(
         2 * len(datasets), 1, hspace=0.38, top=1 - 0.35 / inches, bottom=0.85 / inches, **margins
@@ -206,7 +207,8 @@ def _label(strip: Axes, main: Axes, column: int, abscissa: str) -> None:
         strip.set_ylabel("pretraining\nloss / start")
         main.set_ylabel("validation force\nRMSE / (meV/Å)")
         for axes in (strip, main):
-            axes.yaxis.set_label_coords(-0.24, 0.5)
+            width = axes.get_position().width * axes.get_figure(root=True).get_size_inches()[0]
+            axes.yaxis.set_label_coords(-_LABEL_INCHES / width, 0.5)
     else:
         strip.tick_params(labelleft=False)
         main.tick_params(labelleft=False)

@@ -106,8 +106,10 @@ def _sums(plan: "Plan", unit: float, name: str) -> str:
     rows.append([f"all, {name}", number(whole / unit), ""])
     workers = "GPU" if plan.config.device == "cuda" else "core"
     count = f"{plan.cores} {workers}{'s' * (plan.cores > 1)}"
-    text = f"\nAll optimiser steps: {flops:.3g} FLOP.  Wall time on {count}: about {duration(plan.wall or 0.0)}.\n"
-    return "\n".join(aligned(rows)) + "\n" + text
+    unknown = [made.dataset for made in plan.data if made.seconds is None]
+    without = f", without getting the data of {', '.join(unknown)}" if unknown else ""
+    text = f"All optimiser steps: {flops:.3g} FLOP.  Wall time on {count}{without}: about {duration(plan.wall or 0.0)}."
+    return "\n".join(aligned(rows)) + "\n\n" + textwrap.fill(text, WIDTH) + "\n"
 
 
 def _notes(plan: "Plan") -> str:
