@@ -33,7 +33,7 @@ from priorbench.registry import QUESTIONS
 
 __all__ = [
     "Backbone", "Config", "Dataset", "Evidence",
-    "Kept", "Role", "Split", "Stage", "Strategy", "Strict", "Training", "Trial",
+    "Role", "Split", "Stage", "Strategy", "Strict", "Training", "Trial",
     "load_config", "parse_config",
 ]  # fmt: skip
 

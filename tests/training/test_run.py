@@ -183,9 +183,7 @@ def test_longer_runs_spend_what_pretraining_spent(inputs, pretrained, tmp_path):
     run(spec(strategy="longer-steps", longer=BY_STEPS), budget, 1, tmp_path / "steps")
     compute = {"by": "compute", "times": None}
     run(spec(strategy="longer-compute", longer=compute), budget, 1, tmp_path / "compute")
-    scratch, steps, longer, parent = (
-        record(tmp_path / name) for name in ("scratch", "steps", "compute", "pretrained")
-    )
+    scratch, steps, longer, parent = (record(tmp_path / name) for name in ("scratch", "steps", "compute", "pretrained"))
     assert steps["steps"] == scratch["steps"] + parent["steps"]
     step = scratch["flops"] / scratch["steps"]
     assert abs(longer["flops"] - scratch["flops"] - parent["flops"]) <= step

@@ -44,10 +44,11 @@ class Job:
 
 
 def accounting(experiment: Path, cores: str, started: float | None = None, output: Path | None = None) -> None:
-    """Write ``accounting.json`` into ``output`` (default: the folder of the experiment), of the jobs done since ``started`` (s, Unix time) on ``cores`` (a number or ``all``).
+    """Write ``accounting.json`` of the jobs done since ``started`` (s, Unix time) on ``cores`` (a number or ``all``).
 
-    Wall time goes from ``started`` to now; without it, from the start of the first job ever recorded to the end of the
-    last, pauses between included.  Where no job was done, what stands there is left.
+    It goes to ``output``, by default the folder of the experiment.  Wall time goes from ``started`` to now; without it,
+    from the start of the first job ever recorded to the end of the last, pauses between included.  Where no job was
+    done, what stands there is left.
     """
     jobs = [job for job in read_jobs(experiment) if started is None or job.started >= started]
     if not jobs:

@@ -37,10 +37,13 @@ class Block:
     lines: Sequence[Line]
 
 
-def forest_figure(
-    blocks: Sequence[Block], headings: Sequence[Heading], caption: str, label_width: float = 1.15
-) -> Figure:
-    """Blocks beneath each other, a column of panels for each heading."""
+_LETTER, _LEAST = 0.063, 1.15  # inches of a letter at most, and of a column of labels at least
+
+
+def forest_figure(blocks: Sequence[Block], headings: Sequence[Heading], caption: str) -> Figure:
+    """Blocks beneath each other, a column of panels for each heading; labels have the room that the longest needs."""
+    longest = max((len(line.label) for block in blocks for line in block.lines), default=0)
+    label_width = max(_LEAST, 0.12 + _LETTER * longest)
     step, gap = 0.23, 0.34
     inches = [gap + step * max(len(block.lines), 1) for block in blocks]
     columns = 1 if len(headings) == 1 else 2

@@ -20,7 +20,6 @@ def change_forest(
     entries: Sequence[Entry],
     references: Sequence[Against],
     label: Callable[[Entry], str] = lambda entry: entry.member.name,
-    label_width: float = 1.15,
 ) -> Figure:
     """A block for each place, a panel for each reference; forces filled, energies hollow beneath them."""
     blocks = []
@@ -29,7 +28,7 @@ def change_forest(
         lines = [_line(entry, references, label(entry)) for entry in own]
         blocks.append(Block(f"{place[1]}, {place[0]}", lines))
     headings = [Heading(f"Δ RMSE vs {against.label} / %") for against in references]
-    return forest_figure(blocks, headings, CAPTION, label_width)
+    return forest_figure(blocks, headings, CAPTION)
 
 
 def _line(entry: Entry, references: Sequence[Against], label: str) -> Line:

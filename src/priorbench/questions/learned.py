@@ -228,7 +228,7 @@ def _figure(models: Sequence[Model]) -> Figure:
     for place in dict.fromkeys(model.place for model in models):
         own = [model for model in models if model.place == place]
         blocks.append(Block(f"{place[1]}, {place[0]}", [_line(model, shown, floors) for model in own]))
-    return forest_figure(blocks, headings, _CAPTION, label_width=1.5)
+    return forest_figure(blocks, headings, _CAPTION)
 
 
 def _line(model: Model, shown: Sequence[str], floors: bool) -> Line:

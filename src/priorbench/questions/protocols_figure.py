@@ -34,7 +34,7 @@ def protocols_figure(experiment: Experiment, drawn: Sequence[Drawn]) -> Figure:
             blocks.append(Block(f"{title}: one difference at a time", lines))
     headings = [Heading("test force RMSE / (meV/Å)", change=False)]
     headings += [Heading(f"Δ {q} RMSE vs scratch / %") for q in QUANTITY_NAMES]
-    return forest_figure(blocks, headings, caption, label_width=1.25)
+    return forest_figure(blocks, headings, caption)
 
 
 def _strategy(experiment: Experiment, name: str, fair: Place, released: Place) -> Line:

@@ -130,7 +130,7 @@ def _missing(entries: Sequence[Entry]) -> list[str]:
 
 def _figure(entries: Sequence[Entry], references: Sequence[Against]) -> Figure:
     shown = [entry for entry in entries if entry.member.result.role != "scratch"]
-    return change_forest(shown, references, _line_name, label_width=1.6)
+    return change_forest(shown, references, _line_name)
 
 
 def _line_name(entry: Entry) -> str:
