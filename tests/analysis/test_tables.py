@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from priorbench.analysis.intervals import Estimate
 from priorbench.analysis.summary import summary
-from priorbench.analysis.text import latex, latex_table, markdown_table, number, percent
+from priorbench.analysis.text import latex, latex_table, markdown_table, number, percent, with_interval
 from priorbench.errors import PriorbenchError
 
 
@@ -96,3 +97,8 @@ def test_summary_says_what_was_found(analysed) -> None:
 def test_summary_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PriorbenchError, match="run the experiment to its end first"):
         summary(tmp_path)
+
+
+def test_numbers_have_a_true_minus() -> None:
+    assert number(-0.1812) == "−0.181"
+    assert with_interval(Estimate(-0.05, -0.12, 0.02, None, [])) == "−0.0500 [−0.1200, 0.0200]"

@@ -106,7 +106,7 @@ def convergence_figure(statistics: Statistics, runs: pd.DataFrame, curves: pd.Da
             main = figure.add_subplot(grid[1, column], sharex=strip)
             _draw_strip(strip, panel)
             _draw_main(main, panel, limits, last=column == len(backbones) - 1)
-            _label(strip, main, column, abscissa)
+            _label(strip, main, column, abscissa, figure.get_figwidth())
             strip.set_title(f"{backbone}, {dataset}" if row % 2 == 0 else "", pad=6, loc="left")
     figure.text(0.005, 0.12 / inches, _CAPTION, color=GREY, fontsize=6.5, va="bottom")
     return figure
@@ -200,15 +200,15 @@ def _direct_labels(axes: Axes, ends: list[tuple[float, str, str]], limits: tuple
         axes.annotate(text, (1.03, y), xycoords="axes fraction", color=tint, va="center", annotation_clip=False)
 
 
-def _label(strip: Axes, main: Axes, column: int, abscissa: str) -> None:
+def _label(strip: Axes, main: Axes, column: int, abscissa: str, width: float) -> None:
+    """``width`` of the figure in inches."""
     strip.tick_params(axis="x", labelbottom=False, length=0)
     main.set_xlabel(_LABELS[abscissa])
     if column == 0:
         strip.set_ylabel("pretraining\nloss / start")
         main.set_ylabel("validation force\nRMSE / (meV/Å)")
         for axes in (strip, main):
-            width = axes.get_position().width * axes.get_figure(root=True).get_size_inches()[0]
-            axes.yaxis.set_label_coords(-_LABEL_INCHES / width, 0.5)
+            axes.yaxis.set_label_coords(-_LABEL_INCHES / (axes.get_position().width * width), 0.5)
     else:
         strip.tick_params(labelleft=False)
         main.tick_params(labelleft=False)

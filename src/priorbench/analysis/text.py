@@ -10,8 +10,8 @@ MISSING = "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """``digits`` significant digits without an exponent; a dash for None."""
-    return MISSING if value is None else f"{value:.{_decimals(value, digits)}f}"
+    """``digits`` significant digits without an exponent, with a true minus; a dash for None."""
+    return MISSING if value is None else _minus(f"{value:.{_decimals(value, digits)}f}")
 
 
 def with_interval(estimate: Estimate) -> str:
@@ -19,7 +19,7 @@ def with_interval(estimate: Estimate) -> str:
     if estimate.mean is None or estimate.low is None or estimate.high is None:
         return number(estimate.mean)
     places = _decimals(estimate.mean, 3)
-    return f"{estimate.mean:.{places}f} [{estimate.low:.{places}f}, {estimate.high:.{places}f}]"
+    return _minus(f"{estimate.mean:.{places}f} [{estimate.low:.{places}f}, {estimate.high:.{places}f}]")
 
 
 def percent(value: float | None) -> str:
@@ -108,6 +108,10 @@ def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: s
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _minus(digits: str) -> str:
+    return digits.replace("-", "−")
 
 
 def _decimals(value: float, digits: int) -> int:
