@@ -87,11 +87,16 @@ def _row(line: Line, unit: float) -> list[str]:
         "?" if visits is None else f"{visits:,.0f}",
         number(None if line.flops is None else line.flops / 1e9),
         number(None if line.step is None else 1000 * line.step),
-        number(line.mean("training")),
-        number(passes),
-        number(line.mean("setup")),
-        number(None if line.total is None else line.total / unit),
+        _brief(line.mean("training")),
+        _brief(passes),
+        _brief(line.mean("setup")),
+        _brief(None if line.total is None else line.total / unit),
     ]
+
+
+def _brief(value: float | None) -> str:
+    """Three digits, but no more than three decimals."""
+    return f"{value:.3f}" if value is not None and value < 0.1 else number(value)
 
 
 def _sums(plan: "Plan", unit: float, name: str) -> str:
@@ -100,7 +105,7 @@ def _sums(plan: "Plan", unit: float, name: str) -> str:
         return f"All optimiser steps: {flops:.3g} FLOP; hours are not predicted.\n"
     whole = sum(plan.parts.values())
     rows = [
-        [PARTS[part], number(seconds / unit), f"{100 * seconds / whole:.0f} %" if whole else MISSING]
+        [PARTS[part], _brief(seconds / unit), f"{100 * seconds / whole:.0f} %" if whole else MISSING]
         for part, seconds in plan.parts.items()
     ]
     rows.append([f"all, {name}", number(whole / unit), ""])
