@@ -19,6 +19,7 @@ BACKBONES = {
     "egnn": "priorbench.backbones.egnn:EGNN",
     "gns": "priorbench.backbones.gns:GNS",
     "forcenet": "priorbench.backbones.forcenet:ForceNet",
+    "painn": "priorbench.backbones.painn:PaiNN",
 }
 TASKS = {
     "masking": "priorbench.tasks.masking:Masking",
