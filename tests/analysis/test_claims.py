@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from priorbench.analysis.cases import join_verdicts
 from priorbench.analysis.collect import load_curves, load_runs
 from priorbench.analysis.results import load_statistics
+from priorbench.analysis.rules import judge_denoising
 from priorbench.analysis.stability import judge_stability
 
 
@@ -186,3 +188,12 @@ def test_the_rules_and_untested_claims_are_printed(analysed) -> None:
     assert "## Rules" in text
     assert {c for c in ("C6", "C7") if force(analysed, c) == "not tested in this experiment"} == {"C6", "C7"}
     assert load_runs(analysed.runs_csv)["seed"].nunique() == load_curves(analysed.curves_csv)["seed"].nunique() == 3
+
+
+@pytest.mark.parametrize(("trials", "says"), [(1, "one σ, not scanned"), (4, "chosen on validation among 4 trials")])
+def test_a_comparison_with_denoising_says_how_its_noise_was_chosen(make, trials: int, says: str) -> None:
+    found = load_statistics(make().analyse().statistics_json)
+    tuned = [replace(r, trials=trials) if r.task == "denoising" else r for r in found.strategies]
+    cases = judge_denoising(replace(found, strategies=tuned))
+    assert all(says in case.note for case in cases if case.part == "accuracy")
+    assert any(case.part == "accuracy" for case in cases)

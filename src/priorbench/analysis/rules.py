@@ -19,7 +19,7 @@ from priorbench.analysis.stability import DIVERGENCE_P, LEAST_RATES, LEAST_SEEDS
 CLAIMED_REDUCTION = (0.25, 0.38)
 #: A longer reference must have spent at least this share of the compared strategy's budget.
 LEAST_BUDGET = 0.98
-#: Said beside every comparison with denoising, as long as nothing scans its noise.
+#: Said beside a comparison with denoising whose noise was not tuned.
 ONE_SIGMA = "denoising at one σ, not scanned"
 #: The source of C7's molecules.
 MOLECULES = "rmd17"
@@ -52,7 +52,9 @@ def judge_denoising(statistics: Statistics) -> list[Case]:
     for c in _of_masking(statistics):
         if c.reference_role == "pretrained" and c.reference_task == "denoising":
             named = {result.strategy: result for result in statistics.of(c.dataset, c.backbone)}
-            cases.append(case_of(c, "accuracy", ONE_SIGMA, inside(c)))
+            trials = named[c.reference].trials
+            tuned = ONE_SIGMA if trials == 1 else f"denoising chosen on validation among {trials} trials"
+            cases.append(case_of(c, "accuracy", tuned, inside(c)))
             cases.append(stability_case(c, named[c.strategy], named[c.reference]))
     return cases
 
