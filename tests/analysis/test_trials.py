@@ -90,6 +90,20 @@ def test_tuning_costs_all_trials_and_each_pretraining_once(make, sim) -> None:
     assert own.loc["mask", "total_flops"] == pytest.approx(single + masking)  # of the chosen one alone
 
 
+def test_the_table_reports_what_tuning_cost_where_there_was_any(make) -> None:
+    plain = (make("plain").analyse().root / "tables/rmse.md").read_text()
+    assert "tuning" not in plain
+    experiment = make("tuned", trials=3).analyse()
+    lines = (experiment.root / "tables/rmse.md").read_text().splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")][-3:-1] == ["trials", "TFLOP tuning"]
+    runs = load_runs(experiment.runs_csv)
+    own = runs[(runs["stage"] == "finetune") & (runs["backbone"] == "gns") & (runs["strategy"] == "mask")]
+    row = next(line for line in lines if "| gns " in line and "| mask " in line)
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[-3] == "3"
+    assert float(cells[-2]) == pytest.approx(own["tuning_flops"].mean() / 1e12, rel=5e-3)
+
+
 def test_a_single_trial_costs_what_it_costs(make) -> None:
     runs = load_runs(make().collect().runs_csv)
     own = runs[runs["stage"] == "finetune"]

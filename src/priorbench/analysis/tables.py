@@ -35,6 +35,12 @@ _HEADER = [
     "seconds",
 ]
 _COLUMNS = "lll" + "r" * 12
+#: Where a strategy was tuned: how many trials it had, and what all of them cost together.
+_TUNING = ["trials", "TFLOP tuning"]
+_TUNED = (
+    " Of the trials of a strategy each seed kept that with the lowest validation force RMSE; tuning: all of them, each "
+    "pretraining counted once, mean over seeds."
+)
 
 
 def tables(runs_csv: Path, statistics_json: Path, evidence: Mapping[str, int], output_dir: Path) -> None:
@@ -44,10 +50,13 @@ def tables(runs_csv: Path, statistics_json: Path, evidence: Mapping[str, int], o
     """
     runs, statistics = load_runs(runs_csv), load_statistics(statistics_json)
     caption = _caption(weigh(runs, evidence), recipe_share(runs))
-    rows = _text_rows(statistics)
+    tuned = any(result.trials > 1 for result in statistics.strategies)
+    header, columns = (_HEADER + _TUNING, _COLUMNS + "rr") if tuned else (_HEADER, _COLUMNS)
+    caption = caption + (_TUNED if tuned else "")
+    rows = _text_rows(statistics, tuned)
     write_rows(output_dir / "rmse.csv", _csv_rows(statistics))
-    write_text(output_dir / "rmse.md", markdown_table(_HEADER, rows, _COLUMNS) + f"\n{caption}\n")
-    write_text(output_dir / "rmse.tex", latex_table(_HEADER, rows, caption, _COLUMNS))
+    write_text(output_dir / "rmse.md", markdown_table(header, rows, columns) + f"\n{caption}\n")
+    write_text(output_dir / "rmse.tex", latex_table(header, rows, caption, columns))
 
 
 def _caption(weight: Weight, share: str) -> str:
@@ -68,13 +77,16 @@ def reference_comparison(statistics: Statistics, result: StrategyResult, role: s
     return None
 
 
-def _text_rows(statistics: Statistics) -> list[list[str]]:
+def _text_rows(statistics: Statistics, tuned: bool) -> list[list[str]]:
     rows = []
     for place in statistics.places:
         results = statistics.of(*place)
         trivial = _trivial(results)
-        rows.append([*place, TRIVIAL, *(number(trivial[q]) for q in QUANTITIES), *[MISSING] * 8])
-        rows += [_text_row(statistics, result) for result in results]
+        missing = [MISSING] * (8 + len(_TUNING) * tuned)
+        rows.append([*place, TRIVIAL, *(number(trivial[q]) for q in QUANTITIES), *missing])
+        for result in results:
+            tuning = [str(result.trials), number(result.tuning_flops / 1e12)] if tuned else []
+            rows.append([*_text_row(statistics, result), *tuning])
     return rows
 
 
