@@ -1,6 +1,7 @@
 """An experiment: which files belong to it, in which order its rules come, and what can be asked for."""
 
 
+include: "rules/shared.smk"
 include: "rules/common.smk"
 
 

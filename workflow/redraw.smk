@@ -1,6 +1,7 @@
 """Redrawing kept results: the analysis of an experiment without its runs, in under a minute."""
 
 
+include: "rules/shared.smk"
 include: "rules/kept.smk"
 
 

@@ -48,7 +48,7 @@ def split(frames: Path, spec: Mapping[str, Any], output: Path) -> None:
                 "lower split.separation or take longer or more trajectories"
             )
     sides = {
-        side: _draw(remaining[side], spec[f"max_{side}"], spec["seed"], stream)
+        side: draw(remaining[side], spec[f"max_{side}"], spec["seed"], stream)
         for stream, side in enumerate(SIDES, start=1)
     }
     write_json(
@@ -77,7 +77,7 @@ def whole_sides(frames: Frames, spec: Mapping[str, Any], where: str) -> Split:
     """
     official = bool((frames.official != NEITHER).any())
     whole = (_official_sides if official else _drawn_sides)(frames, spec, where)
-    return {s: _draw(whole[s], spec[f"max_{s}"], spec["seed"], stream) for stream, s in enumerate(SIDES, start=1)}
+    return {s: draw(whole[s], spec[f"max_{s}"], spec["seed"], stream) for stream, s in enumerate(SIDES, start=1)}
 
 
 def load_split(path: Path, frames_hash: str, frames: Frames | None = None) -> Split:
@@ -236,7 +236,7 @@ def _nearest_cut(ends: NDArray[np.int64], target: float, least: int, most: int) 
     return least + int(np.abs(ends[least : most + 1] - target + 1e-9).argmin())
 
 
-def _draw(structures: NDArray[np.int64], most: int | None, seed: int, stream: int) -> NDArray[np.int64]:
+def draw(structures: NDArray[np.int64], most: int | None, seed: int, stream: int) -> NDArray[np.int64]:
     """At most ``most`` of ``structures`` at random, ascending; fewer are always a subset of more."""
     shuffled = np.random.default_rng([seed, stream]).permutation(structures)
     return np.sort(shuffled[:most])

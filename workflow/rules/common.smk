@@ -30,13 +30,6 @@ ANALYSIS = CONFIG.analysis_folder
 
 EVIDENCE = json.dumps(CONFIG.evidence.model_dump(), sort_keys=True)
 
-# Jobs find `priorbench` beside the Python that runs Snakemake, whether or not its environment is activated.
-os.environ.update(
-    PATH=os.pathsep.join(
-        [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
-    )
-)
-
 # By the environment and not by a parameter: where a file was fetched from must not decide whether runs are repeated.
 if CONFIG.mirror:
     os.environ.update(
@@ -239,11 +232,11 @@ def every_pretraining(*names):
 
 def structures_of_probes(wildcards):
     """What a probe reads: frames, neighbours and the split of its seed."""
-    data = f"<results>/data/{wildcards.dataset}"
+    files = structures(wildcards)
     return {
-        "frames": f"{data}/frames.safetensors",
-        "neighbours": f"{data}/neighbours-{CONFIG.backbones[wildcards.backbone].cutoff!r}.safetensors",
-        "split": f"{data}/split-seed{wildcards.seed}.json",
+        "frames": files["frames"],
+        "neighbours": files["neighbours"],
+        "split": f"<results>/data/{wildcards.dataset}/split-seed{wildcards.seed}.json",
     }
 
 
@@ -285,11 +278,6 @@ def probes_of_question(wildcards):
 def tested_structures(wildcards):
     """The errors of every test structure."""
     return ["<analysis>/structures.csv"]
-
-
-def option(name, files):
-    """A command-line option for the one file, or none for no file."""
-    return [name, *files] if files else []
 
 
 def folders(wildcards, input):

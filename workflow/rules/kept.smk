@@ -22,13 +22,6 @@ except PriorbenchError as error:
 ANALYSIS = "results/redrawn/{kept}"
 EVIDENCE = json.dumps(Evidence().model_dump(), sort_keys=True)
 
-# Jobs find `priorbench` beside the Python that runs Snakemake, whether or not its environment is activated.
-os.environ.update(
-    PATH=os.pathsep.join(
-        [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
-    )
-)
-
 
 def question_asked(wildcards):
     """The question that the experiment answered."""
@@ -49,11 +42,6 @@ def probes_of_question(wildcards):
 def tested_structures(wildcards):
     """The errors of every test structure, where they were kept."""
     return was_kept(wildcards, "structures.csv")
-
-
-def option(name, files):
-    """A command-line option for the one file, or none for no file."""
-    return [name, *files] if files else []
 
 
 def each_kept(file, questions=None):

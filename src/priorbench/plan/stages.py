@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby, product
 
+from priorbench.budget import planned_steps
 from priorbench.config import Config
 from priorbench.plan.prices import Key
 from priorbench.plan.sizes import Sizes, limited
@@ -72,7 +73,7 @@ def stages_of(config: Config, sizes: Mapping[str, Sizes | None]) -> list[Stage]:
 
 
 def effort(stage: Stage, seed: int, matched: tuple[int, float] | None, flops: float) -> Effort:
-    """Planned steps of the run of the ``seed``-th seed, as :func:`~priorbench.training.run.budget_steps` has them.
+    """Planned steps of the run of the ``seed``-th seed.
 
     ``matched`` are planned steps and FLOPs of the pretraining that a longer run is matched to; ``flops`` those of one
     of its own structure-steps.
@@ -81,17 +82,11 @@ def effort(stage: Stage, seed: int, matched: tuple[int, float] | None, flops: fl
         raise ValueError(f"{stage.key}: sizes are unknown")
     structures = stage.structures[seed]
     per_epoch = math.ceil(structures / stage.batch)
-    own, longer = int(stage.spec["training"]["epochs"]) * per_epoch, stage.spec.get("longer")
-    if longer is None:
-        steps = own
-    elif longer["times"] is not None:
-        steps = max(1, round(float(longer["times"]) * own))
-    elif matched is None:
-        raise ValueError(f"{stage.key}: needs what it is matched to")
-    elif longer["by"] == "steps":
-        steps = own + matched[0]
-    else:
-        steps = own + round(matched[1] / (flops * structures / per_epoch))
+    own = int(stage.spec["training"]["epochs"]) * per_epoch
+    try:
+        steps = planned_steps(stage.spec.get("longer"), own, flops * structures / per_epoch, matched)
+    except ValueError as error:
+        raise ValueError(f"{stage.key}: {error}") from None
     whole, rest = divmod(steps, per_epoch)
     return Effort(steps, whole * structures + rest * stage.batch, math.ceil(steps / per_epoch))
 

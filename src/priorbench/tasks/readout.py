@@ -33,7 +33,7 @@ def read_out(model: Backbone, task: Task, graph: Graph) -> Prediction:
 
     Where a batch shares statistics (BatchNorm while training), −∂E/∂r is that of the batch's summed energy.
     """
-    readout = getattr(task, "readout", "own")
+    readout = task.readout
     if readout == "gradient" and isinstance(model, VectorBackbone):
         with plain():  # whose second derivatives are all there
             return with_gradient(model, graph)

@@ -14,7 +14,7 @@ from priorbench.frames import Frames
 from priorbench.io import sha256_file
 from priorbench.neighbours import Neighbours
 from priorbench.runs import Spec
-from priorbench.splits import load_split
+from priorbench.splits import draw, load_split
 from priorbench.training.labels import Labels
 from priorbench.training.store import Store
 
@@ -124,5 +124,4 @@ def drawn(structures: NDArray[np.int64], count: int | None, seed: int) -> NDArra
         return structures
     if count > len(structures):
         raise PriorbenchError(f"structures: {count} are asked for, the training side has {len(structures)}")
-    shuffled = np.random.default_rng([seed, _DRAW]).permutation(structures)
-    return np.sort(shuffled[:count])
+    return draw(structures, count, seed, _DRAW)

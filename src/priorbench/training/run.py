@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from priorbench.backbones.base import Backbone
+from priorbench.budget import planned_steps
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import write_test
@@ -178,19 +179,15 @@ def budget_steps(spec: Spec, inputs: Inputs, training: Training, structures: int
 
     ``flops`` are those of a structure's step.  A pretraining that diverged counts with the steps it was to make.
     """
-    own = training.epochs * steps_per_epoch(structures, training.batch_size)
-    longer = spec.get("longer")
-    if longer is None:
-        return own
-    if longer.get("times") is not None:
-        return max(1, round(float(longer["times"]) * own))
-    if inputs.budget is None:
-        raise PriorbenchError(f"{spec['strategy']!r} is matched to a pretraining: give its run.json (--budget)")
-    other = read_json(inputs.budget)
-    if longer["by"] == "steps":
-        return own + int(other["planned_steps"])
-    spent = float(other["flops"]) / max(int(other["steps"]), 1) * float(other["planned_steps"])
-    return own + round(spent / (flops * structures / steps_per_epoch(structures, training.batch_size)))
+    per_epoch = steps_per_epoch(structures, training.batch_size)
+    longer, matched = spec.get("longer"), None
+    if longer and longer.get("times") is None:
+        if inputs.budget is None:
+            raise PriorbenchError(f"{spec['strategy']!r} is matched to a pretraining: give its run.json (--budget)")
+        other = read_json(inputs.budget)
+        planned = int(other["planned_steps"])
+        matched = planned, float(other["flops"]) / max(int(other["steps"]), 1) * planned
+    return planned_steps(longer, training.epochs * per_epoch, flops * structures / per_epoch, matched)
 
 
 def _require_parent(spec: Spec, inputs: Inputs) -> None:
