@@ -56,6 +56,17 @@ def read_json(path: Path) -> Any:
         raise PriorbenchError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
 
 
+def read_rows(path: Path, mend: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of a CSV file, values as they stand; ``mend`` says what to do where there is no such file."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except FileNotFoundError:
+        raise PriorbenchError(f"{path}: no such file; {mend}") from None
+    return list(reader.fieldnames or []), rows
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Write ``rows`` (all with the same keys) as CSV; ``columns`` names the keys where there may be no row."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

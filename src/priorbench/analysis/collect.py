@@ -6,7 +6,6 @@ be compared fairly are refused (:mod:`priorbench.analysis.guards`); of several t
 (:mod:`priorbench.analysis.trials`) before any test error is read.
 """
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ from priorbench.analysis.records import (
 )
 from priorbench.analysis.trials import check_trials, choose, trial_rows
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json, write_rows
+from priorbench.io import read_json, read_rows, write_rows
 
 __all__ = ["collect", "load_curves", "load_runs"]
 
@@ -139,13 +138,8 @@ def _with_pretraining(run: Record, runs: list[Record]) -> Record:
 def _read_curve(run: Mapping[str, Any]) -> list[Record]:
     """The rows of a run's ``metrics.csv``, values as they stand, each with the run's key in front."""
     source = run["folder"] / "metrics.csv"
-    try:
-        with source.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except FileNotFoundError:
-        raise PriorbenchError(f"{source}: no such file; run it again") from None
-    missing = [name for name in METRIC_COLUMNS if name not in (reader.fieldnames or [])]
+    found, rows = read_rows(source, "run it again")
+    missing = [name for name in METRIC_COLUMNS if name not in found]
     if missing:
         raise PriorbenchError(f"{source}: no column {missing[0]!r}; it was made by another version, run it again")
     key = {name: run[name] for name in CURVE_KEY}

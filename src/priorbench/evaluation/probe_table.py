@@ -5,13 +5,12 @@
 ``strategy`` is that of the path: with ``+n`` where a strategy has several trials.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from priorbench.errors import PriorbenchError
-from priorbench.io import write_rows
+from priorbench.io import read_rows, write_rows
 
 STAGES = ("untrained", "pretrain", "finetune")
 PROBED = ("oh_length", "hoh_angle", "hydrogen_bonds")
@@ -42,14 +41,8 @@ def collect_probes(paths: Sequence[Path], output: Path) -> None:
 
 
 def _read(path: Path) -> list[Row]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except FileNotFoundError:
-        raise PriorbenchError(f"{path}: no such file; run `priorbench probe` first") from None
-    found = tuple(reader.fieldnames or ())
-    if found != COLUMNS:
+    found, rows = read_rows(path, "run `priorbench probe` first")
+    if tuple(found) != COLUMNS:
         raise PriorbenchError(f"{path}: columns are {', '.join(found)}, not {', '.join(COLUMNS)}; probe again")
     for row in rows:
         if row["stage"] not in STAGES or row["quantity"] not in (*PROBED, SIMILARITY) or not str(row["seed"]).isdigit():
