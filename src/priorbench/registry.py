@@ -14,6 +14,7 @@ DATASETS = {
     "rpbe_d3": "priorbench.datasets.rpbe_d3:RPBED3",
     "extxyz": "priorbench.datasets.extxyz:ExtXYZ",
     "rmd17": "priorbench.datasets.rmd17:RMD17",
+    "droplet": "priorbench.datasets.droplet:Droplet",
 }
 BACKBONES = {
     "egnn": "priorbench.backbones.egnn:EGNN",
