@@ -25,6 +25,13 @@ def test_a_clear_gain_is_reproduced(make) -> None:
     assert outcomes(experiment)["C1"]["outcomes"]["energy"]["verdict"] == "reproduced"
 
 
+def test_a_seed_in_which_neither_run_was_trained_leaves_a_claim_undecided_and_is_counted(make) -> None:
+    experiment = make(stuck=tuple((b, s, 1) for b in ("egnn", "gns") for s in ("scratch", "mask"))).analyse()
+    assert force(experiment, "C1") == "undecided"
+    note = outcomes(experiment)["C1"]["cases"][0]["note"]
+    assert "neither better than trivial in 1 of" in note
+
+
 def test_swapping_two_strategies_changes_the_verdict(make, sim) -> None:
     strategies = sim.default_strategies()
     strategies["mask"].factor, strategies["scratch"].factor = 1.0, 0.6

@@ -75,6 +75,15 @@ def test_a_diverged_run_leaves_a_comparison_undecided_and_is_counted() -> None:
     assert change.delta is not None
 
 
+def test_two_networks_that_learned_nothing_are_not_called_equal() -> None:
+    """Their errors are those of the trivial predictor, so their interval is a point; it says nothing of strategies."""
+    own, other = {0: 2040.0, 1: 2100.0, 2: 2200.0}, {0: 2040.1, 1: 2100.1, 2: 2200.1}
+    assert paired(own, other).verdict == "contradicted"
+    change = paired(own, other, untrained={1})
+    assert (change.verdict, change.equivalent, change.p, change.pairs) == ("undecided", False, None, 3)
+    assert change.untrained == [1]
+
+
 def test_unequal_seeds_are_refused() -> None:
     with pytest.raises(PriorbenchError, match="seed 2 was run for only one"):
         paired({0: 1.0, 1: 1.0}, {0: 1.0, 1: 1.0, 2: 1.0})

@@ -34,6 +34,13 @@ def test_a_diverged_rival_leaves_it_undecided_and_is_counted(make) -> None:
     assert rows_of(found, set_to="heavy")[0]["diverged"] == 1
 
 
+def test_a_scan_in_which_no_run_was_trained_is_undecided_not_equal(make) -> None:
+    names = ("mask", "mask-heavy", "mask-any")
+    found = make(elements(0.8, 0.8), stuck=[("gns", name, seed) for name in names for seed in range(5)]).judge("q1")
+    assert found.judgement == "undecided"
+    assert "(neither better than trivial in 5 of 5 pairs)" in found.sentences[0]
+
+
 def test_what_was_not_run_is_said_and_nothing_is_compared_without_a_rival(make) -> None:
     strategies = elements(0.9, 1.0)
     del strategies["mask-heavy"]

@@ -71,8 +71,12 @@ def joined(*parts: str) -> str:
 
 
 def lost(change: Paired) -> str:
-    """How many pairs a diverged run has cost."""
-    return f"{len(change.diverged)} of {change.pairs + len(change.diverged)} pairs diverged" if change.diverged else ""
+    """How many pairs a diverged run has cost, and in how many neither network was trained."""
+    gone, neither = len(change.diverged), len(change.untrained)
+    return joined(
+        f"{gone} of {change.pairs + gone} pairs diverged" if gone else "",
+        f"neither better than trivial in {neither} of {change.pairs} pairs" if neither else "",
+    )
 
 
 def correction(change: Paired) -> str:

@@ -7,7 +7,7 @@ holds the truth three times out of four.  ``tests/analysis/test_coverage.py`` ho
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -44,10 +44,11 @@ class Estimate:
 class Paired:
     """Relative change Δ = exp(mean difference of logs) − 1 over the seeds of which both runs completed.
 
-    ``diverged`` are the seeds lost to a diverged run on either side, ``half_width`` is (high − low) / 2, and
-    ``equivalent`` says that the interval lies wholly within ±``MARGIN``.  ``p`` is that of the two-sided t-test of no
-    change; ``p_margin`` the one-sided one of a change of −``MARGIN``, on the side where Δ lies: the verdict is decided
-    where it is below 2.5 %.  ``p_holm`` and ``p_margin_holm`` are corrected over a ``family`` of so many comparisons.
+    ``diverged`` are the seeds lost to a diverged run on either side, ``untrained`` those of which neither run is better
+    than the trivial predictor, ``half_width`` is (high − low) / 2, and ``equivalent`` says that the interval lies
+    wholly within ±``MARGIN``.  ``p`` is that of the two-sided t-test of no change; ``p_margin`` the one-sided one of a
+    change of −``MARGIN``, on the side where Δ lies: the verdict is decided where it is below 2.5 %.  ``p_holm`` and
+    ``p_margin_holm`` are corrected over a ``family`` of so many comparisons.
     """
 
     pairs: int
@@ -64,6 +65,7 @@ class Paired:
     p_margin_holm: float | None = None
     family: int | None = None
     survives: bool = False
+    untrained: list[int] = field(default_factory=list)
 
 
 def t_intervals(
@@ -110,11 +112,14 @@ def paired_logs(strategy: Mapping[int, float | None], reference: Mapping[int, fl
     return {seed: math.log(a / b) for seed, (a, b) in both.items() if a is not None and b is not None}
 
 
-def paired(strategy: Mapping[int, float | None], reference: Mapping[int, float | None]) -> Paired:
+def paired(
+    strategy: Mapping[int, float | None], reference: Mapping[int, float | None], untrained: Collection[int] = ()
+) -> Paired:
     """Compare two strategies seed by seed; the values are errors, None for a diverged run.
 
     A diverged run on either side leaves the verdict undecided and without p-values: the pairs that remain are no fair
-    sample.
+    sample.  So does a seed of which both are ``untrained``: that two networks learned nothing makes them equal, but
+    tells nothing of the strategies.
 
     Raises:
         PriorbenchError: the two do not have the same seeds.
@@ -124,8 +129,9 @@ def paired(strategy: Mapping[int, float | None], reference: Mapping[int, float |
     if len(logs) < 2:
         return Paired(len(logs), lost, math.expm1(logs[0]) if logs else None)
     delta, low, high = (math.expm1(value) for value in t_interval(logs))
-    change = Paired(len(logs), lost, delta, low, high, (high - low) / 2)
-    if lost:
+    neither = sorted(untrained)
+    change = Paired(len(logs), lost, delta, low, high, (high - low) / 2, untrained=neither)
+    if lost or neither:
         return change
     return replace(
         change,

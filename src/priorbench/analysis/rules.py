@@ -139,7 +139,8 @@ RULES = [
     f"Δ is the relative change of test RMSE, force and energy judged separately; margin m = {100 * MARGIN:.0f} %.",
     "*Reproduced*: the 95 % interval of Δ (paired t-interval of log RMSE over seeds) lies wholly below −m. "
     "*Contradicted*: it lies wholly above −m, practical equivalence included. *Undecided*: it holds −m, there are "
-    "fewer than two pairs, or a run of a pair diverged (counted in the note).",
+    "fewer than two pairs, a run of a pair diverged, or neither run of a pair has a test force RMSE below the trivial "
+    "predictor's (counted in the note).",
     "Beside each decided verdict stands whether it survives Holm's correction: the one-sided p against −m, on the side "
     "of the interval, below 2.5 % after correction over the family, all comparisons of one quantity in the experiment "
     "with references of one role (scratch, longer-steps, longer-compute, denoising) that the tables or this page show; "

@@ -22,8 +22,9 @@ ABSENT: Judgement = "not in this experiment"
 #: Said by every question that judges changes of errors.
 COMMON = (
     f"Δ is the relative change of test force RMSE, paired by seed, margin m = {100 * MARGIN:.0f} %: lower where its "
-    "95 % interval lies wholly below −m, not lower where wholly above −m, otherwise undecided, as with a single pair "
-    "or a diverged run on either side. Energy is compared by the same rule, shown beside and does not decide. "
+    "95 % interval lies wholly below −m, not lower where wholly above −m, otherwise undecided, as with a single pair, "
+    "a diverged run on either side, or a seed of which neither force RMSE is below the trivial predictor's. Energy is "
+    "compared by the same rule, shown beside and does not decide. "
     "Over several datasets, backbones or parts: yes if all say so, no if any says no, undecided otherwise. "
     "Longer-steps is the longer run nearest in steps, longer-compute in counted FLOPs; one that spent less than 98 % "
     "of a strategy's budget decides nothing. Holm's correction over each column of the table is marked and changes no "

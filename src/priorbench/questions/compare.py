@@ -4,7 +4,7 @@ The family of Holm's correction is the table: all its comparisons of one quantit
 column), over all datasets, backbones and strategies shown.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -88,16 +88,17 @@ def change(member: Member, other: Member | None, quantity: Quantity = "force", t
     assert other is not None
     pair = (other, member) if turned else (member, other)
     where = " against ".join("/".join((*m.place, m.name)) for m in pair)
-    found = paired_errors(pair[0].errors(quantity), pair[1].errors(quantity), where)
+    untrained = set(member.result.stuck) & set(other.result.stuck)
+    found = paired_errors(pair[0].errors(quantity), pair[1].errors(quantity), where, untrained)
     unit = {"longer-steps": "steps", "longer-compute": "flops"}.get(other.result.role)
     short = unit is not None and other.budget(unit) < LEAST_BUDGET * member.budget(unit)
     return undecided(found) if short else found
 
 
-def paired_errors(own: Errors, other: Errors, where: str) -> Paired:
+def paired_errors(own: Errors, other: Errors, where: str, untrained: Collection[int] = ()) -> Paired:
     """:func:`priorbench.analysis.intervals.paired`, a fault saying ``where``."""
     try:
-        return paired(own, other)
+        return paired(own, other, untrained)
     except PriorbenchError as error:
         raise PriorbenchError(f"{where}: {error}") from None
 

@@ -14,15 +14,16 @@ Case = tuple[str, Paired | None]
 
 
 def quote(found: Paired | None) -> str:
-    """``−8.2 % [−10.1, −6.3]``, with what was lost to divergence."""
+    """``−8.2 % [−10.1, −6.3]``, with what was lost to divergence and where neither network was trained."""
     if found is None or found.delta is None:
         lost = f" ({len(found.diverged)} pairs diverged)" if found and found.diverged else ""
         return f"not measured{lost}"
     text = f"{percent(found.delta)} %"
     if found.low is not None and found.high is not None:
         text += f" [{percent(found.low)}, {percent(found.high)}]"
-    many = len(found.diverged)
-    return text + (f" ({many} of {found.pairs + many} pairs diverged)" if many else "")
+    many, neither = len(found.diverged), len(found.untrained)
+    text += f" ({many} of {found.pairs + many} pairs diverged)" if many else ""
+    return text + (f" (neither better than trivial in {neither} of {found.pairs} pairs)" if neither else "")
 
 
 def value(found: Estimate) -> str:
