@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from priorbench.datasets.blocks import assemble, rectangular
+from priorbench.datasets.pipeline import source_for
 from priorbench.frames import Frames
 from priorbench.neighbours import Neighbours, build
 from priorbench.training.labels import Labels
@@ -66,6 +68,14 @@ def one_structure(
         pbc=(periodic,) * 3,
     )
     return assemble([block], {"source": "tests", "subsystems": ["one"]}, plausible=False)
+
+
+def acquired(source: str, options: dict[str, Any], folder: Path) -> dict[str, Path]:
+    """Every part of a generated dataset, in ``folder``."""
+    made = source_for(source, options)
+    for part in made.parts():
+        made.acquire(part, None, folder / f"{part}.npz")
+    return {part: folder / f"{part}.npz" for part in made.parts()}
 
 
 def make_store(frames: Frames, folder: Path, cutoff: float = 3.4, structures: NDArray[np.int64] | None = None) -> Store:

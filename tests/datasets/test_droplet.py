@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import acquired
 
 from priorbench.datasets import droplet
 from priorbench.datasets.archive import read_npz
@@ -27,11 +28,7 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("droplet")
-    source = source_for("droplet", TINY)
-    for part in source.parts():
-        source.acquire(part, None, folder / f"{part}.npz")
-    return {part: folder / f"{part}.npz" for part in source.parts()}
+    return acquired("droplet", TINY, tmp_path_factory.mktemp("droplet"))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import acquired
 
 from priorbench.datasets import tip3p_simulation
 from priorbench.datasets.archive import read_npz, write_npz
@@ -26,11 +27,7 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("tip3p")
-    source = source_for("tip3p", TINY)
-    for part in source.parts():
-        source.acquire(part, None, folder / f"{part}.npz")
-    return {part: folder / f"{part}.npz" for part in source.parts()}
+    return acquired("tip3p", TINY, tmp_path_factory.mktemp("tip3p"))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from priorbench.analysis.intervals import LEVEL, MARGIN, Estimate, Paired
 from priorbench.analysis.within import Within
@@ -85,6 +85,10 @@ class StrategyResult:
         """Errors of the seeds whose training neither diverged nor got stuck."""
         done = [seed for seed in self.seeds if seed not in self.diverged]
         return [e for seed, e in zip(done, self.errors[quantity].values, strict=True) if seed not in self.stuck]
+
+    def stuck_with(self, other: Self) -> list[int]:
+        """Seeds in which neither of the two was trained."""
+        return sorted(set(self.stuck) & set(other.stuck))
 
 
 @dataclass(frozen=True)

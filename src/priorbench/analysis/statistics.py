@@ -177,7 +177,7 @@ def _compare(
     pair = result.strategy, reference.strategy
     inside: Within | None = None
     try:
-        change = paired(own, other, set(result.stuck) & set(reference.stuck))
+        change = paired(own, other, result.stuck_with(reference))
         if place.sums is not None:
             inside = within(place.sums, result.place, pair, quantity, paired_logs(own, other))
     except PriorbenchError as error:

@@ -8,6 +8,7 @@ hold OpenMM's units.
 """
 
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -54,6 +55,11 @@ class DropletOptions(Strict):
     def radius(self) -> float:
         """Of a ball of liquid of so many molecules, Å."""
         return float((3 * VOLUME * self.molecules / (4 * np.pi)) ** (1 / 3))
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Of all atoms together."""
+        return 9 * self.molecules
 
     @model_validator(mode="after")
     def _equilibrates(self) -> Self:
@@ -137,35 +143,16 @@ class Droplet:
 
 def _simulate(options: DropletOptions, index: int) -> dict[str, NDArray[Any]]:
     """Positions and forces (F, 3n, 3) nm, kJ/mol/nm, energies (F,) kJ/mol and temperatures (F,) K of one droplet."""
-    import openmm
+    from priorbench.datasets.tip3p_simulation import frames_of, langevin, temperatures
 
-    from priorbench.datasets.tip3p_checks import GAS_CONSTANT
-    from priorbench.datasets.tip3p_simulation import FRICTION
-
-    place, thermostat, velocities = (
-        int(word) % (2**31 - 2) + 1  # OpenMM takes 0 for "draw a seed by the clock"
-        for word in np.random.SeedSequence([options.seed, index]).generate_state(3)
-    )
-    integrator = openmm.LangevinMiddleIntegrator(options.temperature, FRICTION, options.timestep * 1e-3)
-    integrator.setRandomNumberSeed(thermostat)
-    properties = {"Threads": "1", "DeterministicForces": "true"}
-    platform = openmm.Platform.getPlatformByName("CPU")
-    context = openmm.Context(_system(options), integrator, platform, properties)
-    context.setPositions(_start(options, np.random.default_rng(place)) * 0.1)
-    openmm.LocalEnergyMinimizer.minimize(context, 10.0, 200)
-    context.setVelocitiesToTemperature(options.temperature, velocities)
+    start, seed = partial(_start, options), (options.seed, index)
+    context, integrator = langevin(_system(options), start, options.temperature, options.timestep, seed)
     integrator.step(round(options.equilibration_ps * 1e3 / options.timestep))
-    states, kinetic = [], []
+    states = []
     for _ in range(options.frames):
         integrator.step(max(1, round(options.interval_ps * 1e3 / options.timestep)))
         states.append(context.getState(positions=True, forces=True, energy=True, groups={0}))  # without the wall
-        kinetic.append(states[-1].getKineticEnergy()._value)
-    return {
-        "positions": np.array([state.getPositions(asNumpy=True)._value for state in states]),
-        "forces": np.array([state.getForces(asNumpy=True)._value for state in states]),
-        "energies": np.array([state.getPotentialEnergy()._value for state in states]),
-        "temperatures": np.array(kinetic) / (4.5 * options.molecules * GAS_CONSTANT),
-    }
+    return {**frames_of(states), "temperatures": temperatures(states, options.degrees_of_freedom)}
 
 
 def _system(options: DropletOptions) -> Any:
@@ -187,26 +174,19 @@ def _system(options: DropletOptions) -> Any:
 
 def _start(options: DropletOptions, random: np.random.Generator) -> NDArray[np.float64]:
     """Molecules at the sites of a cubic grid that are nearest to the origin, randomly turned: (3n, 3) Å, O, H, H."""
-    from scipy.spatial.transform import Rotation
-
-    from priorbench.datasets.tip3p_simulation import ANGLE, BOND_LENGTH
+    from priorbench.datasets.tip3p_simulation import turned_at
 
     reach = int(np.ceil(options.molecules ** (1 / 3)))
     grid = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     nearest = np.argsort((grid**2).sum(axis=1), kind="stable")[: options.molecules]
-    half = np.radians(ANGLE / 2)
-    molecule = BOND_LENGTH * np.array([[0, 0, 0], [np.sin(half), 0, np.cos(half)], [-np.sin(half), 0, np.cos(half)]])
-    turns = Rotation.random(options.molecules, rng=random).as_matrix()
-    sites = grid[nearest] * VOLUME ** (1 / 3)
-    positions: NDArray[np.float64] = sites[:, None] + np.einsum("mij,aj->mai", turns, molecule)
-    return positions.reshape(-1, 3)
+    return turned_at(grid[nearest] * VOLUME ** (1 / 3), random)
 
 
 def _check(part: str, arrays: dict[str, NDArray[Any]], options: DropletOptions) -> None:
     """Refuse a droplet with a number that is not finite or a mean temperature far from the thermostat's."""
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise PriorbenchError(f"{part}: positions, forces or energies are not all finite; lower timestep")
-    mean, one = arrays["temperatures"].mean(), options.temperature / np.sqrt(4.5 * options.molecules)
+    mean, one = arrays["temperatures"].mean(), options.temperature * np.sqrt(2 / options.degrees_of_freedom)
     slack = TEMPERATURE_SLACK * options.temperature + 4 * one / np.sqrt(len(arrays["temperatures"]))
     if not options.smoke and abs(mean - options.temperature) > slack:
         raise PriorbenchError(

@@ -88,7 +88,7 @@ def change(member: Member, other: Member | None, quantity: Quantity = "force", t
     assert other is not None
     pair = (other, member) if turned else (member, other)
     where = " against ".join("/".join((*m.place, m.name)) for m in pair)
-    untrained = set(member.result.stuck) & set(other.result.stuck)
+    untrained = member.result.stuck_with(other.result)
     found = paired_errors(pair[0].errors(quantity), pair[1].errors(quantity), where, untrained)
     unit = {"longer-steps": "steps", "longer-compute": "flops"}.get(other.result.role)
     short = unit is not None and other.budget(unit) < LEAST_BUDGET * member.budget(unit)
