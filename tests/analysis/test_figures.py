@@ -4,7 +4,11 @@ from pathlib import Path
 import matplotlib.colors
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.offsetbox import AnnotationBbox
+from matplotlib.text import Text
 
 from priorbench.analysis.convergence_figure import convergence_figure, pretraining_rows
 from priorbench.analysis.figures import figures
@@ -77,12 +81,39 @@ def test_labels_are_moved_apart_but_keep_their_order() -> None:
 def test_every_label_lies_on_the_page(make, names: tuple[str, ...]) -> None:
     """The label of the ordinate of a figure with one wide panel once lay beside the page."""
     experiment = make(backbones=dict.fromkeys(names, "vector")).analyse()
-    tables = load_runs(experiment.runs_csv), load_curves(experiment.curves_csv)
-    figure = convergence_figure(load_statistics(experiment.statistics_json), *tables)
-    figure.canvas.draw()
+    figure = drawn(experiment)
     width = figure.bbox.width
     labels = [axes.yaxis.label for axes in figure.axes if axes.get_ylabel()]
     assert labels
     for label in labels:
         extent = label.get_window_extent()
         assert 0 <= extent.x0 < extent.x1 <= width
+
+
+def drawn(experiment) -> Figure:
+    tables = load_runs(experiment.runs_csv), load_curves(experiment.curves_csv)
+    figure = convergence_figure(load_statistics(experiment.statistics_json), *tables)
+    figure.canvas.draw()
+    return figure
+
+
+def names_in(axes: Axes) -> list[str]:
+    return [text.get_text() for box in axes.findobj(AnnotationBbox) for text in box.findobj(Text) if text.get_text()]
+
+
+def test_every_pretraining_is_named_in_the_strip_once(make) -> None:
+    """Of many, all but the middle ones once lost their names, and the floors took part of the room."""
+    strip, main = drawn(make(backbones={"gns": "vector"}).analyse()).axes[:2]
+    assert sorted(names_in(strip)) == ["denoise", "mask"]
+    assert sorted(names_in(main)) == sorted({*names_in(main), "scratch"})
+
+
+def test_curves_show_the_least_error_so_far(make) -> None:
+    experiment = make(backbones={"gns": "vector"}).analyse()
+    curves = load_curves(experiment.curves_csv)
+    chosen = (curves["strategy"] == "mask") & (curves["stage"] == "finetune") & (curves["epoch"] == 3)
+    curves.loc[chosen, "val_force_rmse"] *= 50
+    assert chosen.any()
+    curves.to_csv(experiment.curves_csv, index=False)
+    lines = [np.asarray(line.get_ydata()) for line in drawn(experiment).axes[1].lines]
+    assert all(np.all(np.diff(heights) <= 1e-9) for heights in lines)

@@ -2,8 +2,9 @@
 
 One column a backbone, two rows a dataset.  Each panel has a strip above it on the same abscissa with the validation
 loss of the pretrainings (over its value before training) and masking's context-free floor; a finetuning curve starts
-where its own pretraining ended.  Lines are geometric means over the completed seeds, bands their smallest and largest
-value; a diverged run is a thin line that ends in a cross.
+where its own pretraining ended and shows the least error so far, which is what a threshold is reached by.  Lines are
+geometric means over the completed seeds, bands their smallest and largest value; variants of strategies (controls) are
+thin and have no band.  A diverged run is a hair line that ends in a cross.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea
 
 from priorbench.analysis.results import Statistics, StrategyResult
 from priorbench.analysis.style import GREY, colour, line_styles, log_axis, new_figure, shade, spread
@@ -64,14 +67,19 @@ class Panel:
         own = finetuning_rows(self.runs, result)
         return float(own[f"pretrain_{'epochs' if self.abscissa == 'epoch' else 'seconds'}"].mean())
 
-    def curve(self, own: Rows, result: StrategyResult, value: str, offset: float) -> Curve:
-        """The curve of a strategy, or of its pretraining (as ``own`` finds their rows), moved right by ``offset``."""
+    def curve(self, own: Rows, result: StrategyResult, value: str, offset: float, least: bool = False) -> Curve:
+        """The curve of a strategy, or of its pretraining (as ``own`` finds their rows), moved right by ``offset``.
+
+        With ``least``, the smallest value so far of each seed in place of the value.
+        """
         rows = own(self.curves, result).dropna(subset=[value])
         rows = pd.DataFrame({"seed": rows["seed"], "epoch": rows["epoch"], "y": rows[value], "x": rows[self.abscissa]})
         rows["x"] = rows["x"] + offset
         runs = own(self.runs, result)
         lost = set(runs.loc[runs["status"] != "completed", "seed"])
-        done = rows[~rows["seed"].isin(lost) & (rows["y"] > 0)]
+        done = rows[~rows["seed"].isin(lost) & (rows["y"] > 0)].sort_values("epoch")
+        if least:
+            done = done.assign(y=done.groupby("seed")["y"].cummin())
         by_epoch = done.assign(log=np.log(done["y"])).groupby("epoch")
         return Curve(
             by_epoch["x"].mean().to_numpy(dtype=float),
@@ -87,11 +95,11 @@ def convergence_figure(statistics: Statistics, runs: pd.DataFrame, curves: pd.Da
     datasets = list(dict.fromkeys(dataset for dataset, _ in statistics.places))
     backbones = list(dict.fromkeys(backbone for _, backbone in statistics.places))
     styles = line_styles(statistics.strategies)
-    figure = new_figure(max(5.2, 1.75 + 2.0 * len(backbones)), 0.75 + 5.0 * len(datasets))
-    margins = {"left": 0.8 / figure.get_figwidth(), "right": 1 - 1.05 / figure.get_figwidth()}
+    figure = new_figure(max(5.4, 1.95 + 2.0 * len(backbones)), 0.85 + 5.0 * len(datasets))
+    margins = {"left": 0.8 / figure.get_figwidth(), "right": 1 - 1.25 / figure.get_figwidth()}
     inches = figure.get_figheight()
     outer = figure.add_gridspec(
-        2 * len(datasets), 1, hspace=0.38, top=1 - 0.35 / inches, bottom=0.85 / inches, **margins
+        2 * len(datasets), 1, hspace=0.38, top=1 - 0.35 / inches, bottom=0.95 / inches, **margins
     )
     for row, (dataset, abscissa) in enumerate((d, a) for d in datasets for a in _LABELS):
         grid = outer[row].subgridspec(2, len(backbones), height_ratios=(1, 3), hspace=0.1, wspace=0.12)
@@ -113,8 +121,9 @@ def convergence_figure(statistics: Statistics, runs: pd.DataFrame, curves: pd.Da
 
 
 _CAPTION = (
-    "Lines: geometric mean over completed seeds; bands: smallest to largest; thin lines ending in ×: diverged runs.\n"
-    "Grey ground: pretraining, its loss in the strip above (over its value before training)."
+    "Lines: least error so far, geometric mean over completed seeds; bands: smallest to largest seed.\n"
+    "Thin, without band: controls; hair lines ending in ×: diverged runs.  Grey ground: pretraining, its loss in\n"
+    "the strip above (over its value before training; dotted: the floor of a guess without context)."
 )
 
 
@@ -127,30 +136,59 @@ def _limits(statistics: Statistics, curves: pd.DataFrame, dataset: str) -> tuple
 
 
 def _draw_strip(axes: Axes, panel: Panel) -> None:
-    ends: list[tuple[float, float, str, str]] = []
-    longest = 0.0
-    for result in (r for r in panel.results if r.pretraining):
+    ends: list[_End] = []
+    longest = max((panel.offset(result) for result in panel.results), default=0.0)
+    for result in _pretrainings(panel):
         curve = panel.curve(pretraining_rows, result, "val_loss", 0.0)
         if not len(curve.x):
             continue
         tint, start = colour(result.role, result.task), curve.mean[0]
-        axes.plot(curve.x, curve.mean / start, color=tint, ls=panel.styles[result.strategy])
+        axes.plot(curve.x, curve.mean / start, color=tint, **_line(panel, result))
         axes.fill_between(curve.x, curve.low / start, curve.high / start, color=tint, alpha=0.18, lw=0)
-        ends.append((curve.x[-1], curve.mean[-1] / start, result.strategy, tint))
-        longest = max(longest, panel.offset(result))
+        ends.append(_End(curve.mean[-1] / start, result, tint))
         floor = _floor(panel, result)
         if floor is not None:
             axes.plot([0, curve.x[-1]], [floor / start] * 2, color=tint, lw=0.9, ls=(0, (1, 1.5)))
-            ends.append((curve.x[-1], floor / start, "floor", tint))
-    top = max([1.1, *(1.1 * end[1] for end in ends)])
+    top = max([1.1, *(1.1 * end.height for end in ends)])
     shade(axes, longest)
     axes.set_ylim(0, top)
     axes.set_yticks([0, 1])
-    places = spread([end[1] for end in ends], 0.27 * top)
-    for (_, _, text, tint), y in zip(ends, places, strict=True):
-        axes.annotate(
-            text, (longest, y), xytext=(3, 0), textcoords="offset points", color=tint, va="center", fontsize=6.5
-        )
+    for end, y in zip(ends, spread([end.height for end in ends], 0.25 * top), strict=True):
+        _name(axes, (longest, y), "data", panel, end, 6.5)
+
+
+def _pretrainings(panel: Panel) -> list[StrategyResult]:
+    """One strategy for each pretraining that several may share, where possible one that is no variant."""
+    found: dict[tuple[object, ...], StrategyResult] = {}
+    for result in sorted(panel.results, key=lambda r: r.role == "variant"):
+        if result.pretraining:
+            found.setdefault((result.learned_from, *zip(result.parents, result.seeds, strict=True)), result)
+    # The trials of two strategies may differ in the pretraining chosen; a name is then given once.
+    return list({(r.task, r.role, r.strategy): r for r in found.values()}.values())
+
+
+@dataclass(frozen=True)
+class _End:
+    """Where a curve ends, on the axis or as a fraction of it, and whose it is."""
+
+    height: float
+    result: StrategyResult
+    tint: str
+
+
+def _line(panel: Panel, result: StrategyResult) -> dict[str, Any]:
+    """How a strategy's line is drawn."""
+    return {"ls": panel.styles[result.strategy], "lw": 0.8 if result.role == "variant" else 1.3}
+
+
+def _name(axes: Axes, place: tuple[float, float], coordinates: Any, panel: Panel, end: _End, size: float) -> None:
+    """A stretch of its line and the name of a strategy, right of ``place``."""
+    sample = DrawingArea(13, size)
+    sample.add_artist(Line2D([0, 13], [size / 2, size / 2], color=end.tint, **_line(panel, end.result)))
+    text = TextArea(end.result.strategy, textprops={"color": end.tint, "fontsize": size})
+    box = HPacker(children=[sample, text], align="center", pad=0, sep=3)
+    options = {"xycoords": coordinates, "boxcoords": "offset points", "box_alignment": (0, 0.5)}
+    axes.add_artist(AnnotationBbox(box, place, (4, 0), frameon=False, pad=0, annotation_clip=False, **options))
 
 
 def _floor(panel: Panel, result: StrategyResult) -> float | None:
@@ -159,17 +197,18 @@ def _floor(panel: Panel, result: StrategyResult) -> float | None:
 
 
 def _draw_main(axes: Axes, panel: Panel, limits: tuple[float, float], last: bool) -> None:
-    ends: list[tuple[float, str, str]] = []
+    ends: list[_End] = []
     for result in panel.results:
         offset, tint = panel.offset(result), colour(result.role, result.task)
-        curve = panel.curve(finetuning_rows, result, "val_force_rmse", offset)
-        axes.plot(curve.x, curve.mean, color=tint, ls=panel.styles[result.strategy], zorder=3)
-        axes.fill_between(curve.x, curve.low, curve.high, color=tint, alpha=0.18, lw=0, zorder=2)
+        curve = panel.curve(finetuning_rows, result, "val_force_rmse", offset, least=True)
+        axes.plot(curve.x, curve.mean, color=tint, zorder=3, **_line(panel, result))
+        if result.role != "variant":
+            axes.fill_between(curve.x, curve.low, curve.high, color=tint, alpha=0.18, lw=0, zorder=2)
         for rows in curve.lost:
-            axes.plot(rows["x"], rows["y"], color=tint, lw=0.6, ls=panel.styles[result.strategy])
+            axes.plot(rows["x"], rows["y"], color=tint, lw=0.5, ls=panel.styles[result.strategy])
             axes.plot(rows["x"].tail(1), rows["y"].tail(1), "x", color=tint, ms=4, zorder=4)
         if len(curve.mean):
-            ends.append((curve.mean[-1], result.strategy, tint))
+            ends.append(_End(curve.mean[-1], result, tint))
     own = panel.runs["dataset"] == panel.results[0].dataset
     trivial = panel.runs.loc[own, "trivial_val_force_rmse"].dropna()
     if len(trivial):
@@ -180,7 +219,7 @@ def _draw_main(axes: Axes, panel: Panel, limits: tuple[float, float], last: bool
     axes.set_xlim(left=0)
     shade(axes, max((panel.offset(result) for result in panel.results), default=0.0))
     if last:
-        _direct_labels(axes, ends, limits)
+        _direct_labels(axes, panel, ends, limits)
 
 
 _ABOVE: dict[str, Any] = {
@@ -192,12 +231,11 @@ _ABOVE: dict[str, Any] = {
 }
 
 
-def _direct_labels(axes: Axes, ends: list[tuple[float, str, str]], limits: tuple[float, float]) -> None:
+def _direct_labels(axes: Axes, panel: Panel, ends: list[_End], limits: tuple[float, float]) -> None:
     """Names right of the panel, at the height where the curves end, moved apart where they would overlap."""
-    heights = np.log([end[0] / limits[0] for end in ends]) / np.log(limits[1] / limits[0])
-    places = spread(heights.tolist(), 0.085)
-    for (_, text, tint), y in zip(ends, places, strict=True):
-        axes.annotate(text, (1.03, y), xycoords="axes fraction", color=tint, va="center", annotation_clip=False)
+    heights = np.log([end.height / limits[0] for end in ends]) / np.log(limits[1] / limits[0])
+    for end, y in zip(ends, spread(heights.tolist(), 0.085), strict=True):
+        _name(axes, (1, y), "axes fraction", panel, end, 7.5)
 
 
 def _label(strip: Axes, main: Axes, column: int, abscissa: str, width: float) -> None:
