@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from priorbench.errors import PriorbenchError
+from priorbench.stop import TRY_AGAIN, Interrupted
 
 Command = Callable[[argparse.Namespace], None]
 AddCommand = Callable[[str, Command], argparse.ArgumentParser]
@@ -191,6 +192,13 @@ def plan(args: argparse.Namespace) -> None:
     plan(args.config, args.machine, args.cores, args.measure, args.json)
 
 
+def status(args: argparse.Namespace) -> None:
+    """Show where every run of an experiment stands: queued, running, cut, failed, diverged or done."""
+    from priorbench.status import status
+
+    status(args.config, args.json, args.results)
+
+
 def bench(args: argparse.Namespace) -> None:
     """Time training steps on this machine, beside a plain PyTorch Geometric version and against an earlier report."""
     from priorbench.bench.command import bench
@@ -336,6 +344,10 @@ def _own_commands(command: AddCommand) -> None:
     text = "time a few steps on this machine (default), or take what --machine or a committed report has measured"
     sub.add_argument("--measure", action=argparse.BooleanOptionalAction, default=True, help=text)
     sub.add_argument("--json", action="store_true", help="print JSON in place of tables")
+    sub = command("status", status)
+    sub.add_argument("config", type=Path, help="configuration file")
+    sub.add_argument("--json", action="store_true", help="print JSON: one object a run")
+    _path(sub, "--results", "folder of all experiments (default: results)", required=False, default=Path("results"))
     sub = command("schema", schema)
     sub.add_argument("--check", action="store_true", help="change nothing, fail when something is out of date")
     sub.add_argument("--root", type=Path, default=Path(), help="root of the repository")
@@ -357,7 +369,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 1 with one line on standard error when the input is at fault."""
+    """Run one command; 0 when it worked, 1 with one line on standard error when the input is at fault.
+
+    75 where it was asked to stop and has saved what it did; 143 where it had nothing to save.
+    """
     args = build_parser().parse_args(arguments)
     before = signal.signal(signal.SIGTERM, _leave)
     try:
@@ -365,6 +380,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PriorbenchError as error:
         print(f"priorbench {args.command}: {error}", file=sys.stderr)
         return 1
+    except Interrupted as error:
+        print(f"priorbench {args.command}: asked to stop: {error}", file=sys.stderr)
+        return TRY_AGAIN
     except OSError as error:  # a full disk, a folder that cannot be written
         where = f"{error.filename}: " if error.filename else ""
         print(f"priorbench {args.command}: {where}{error.strerror or error}", file=sys.stderr)

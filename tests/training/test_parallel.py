@@ -118,7 +118,10 @@ def test_batch_statistics_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"WORLD_SIZE": "2", "RANK": "0"}, "WORLD_SIZE is set, but not MASTER_ADDR, MASTER_PORT; start with torchrun"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0"},
+            "WORLD_SIZE is set, but not MASTER_ADDR, MASTER_PORT; start with torchrun or srun",
+        ),
         ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "RANK 2 of WORLD_SIZE 2; start"),
         ({"WORLD_SIZE": "two", "RANK": "0", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "RANK 0 of WORLD_SIZE two; start"),
     ],

@@ -256,7 +256,7 @@ def test_test_structures_are_read_when_training_has_ended(inputs, tmp_path, monk
     from priorbench.training.store import Store
 
     events = []
-    build, train = Store.build, module.train
+    build, train = Store.build, module.Loop.run
 
     def building(frames, neighbours, structures, *given):
         events.append(structures.tolist())
@@ -268,7 +268,7 @@ def test_test_structures_are_read_when_training_has_ended(inputs, tmp_path, monk
         return outcome
 
     monkeypatch.setattr(Store, "build", building)
-    monkeypatch.setattr(module, "train", training)
+    monkeypatch.setattr(module.Loop, "run", training)
     run(spec(), inputs, 1, tmp_path / "run")
     assert events == [TRAIN, VALIDATION, "trained", TEST]
 

@@ -110,13 +110,15 @@ def test_a_failing_seed_is_named_and_what_others_wrote_stays(files, tmp_path):
     with pytest.raises(PriorbenchError, match=r"^seed 1: .*split-seed1\.json: the split was made for other frames"):
         run_all([spec(seed=s) for s in SEEDS], inputs_by_run(*files), 1, places)
     assert sorted(path.name for path in places[0].iterdir()) == [
+        "checkpoint.safetensors",  # the workflow deletes the outputs of a job that failed
         "metrics.csv",
         "model.safetensors",
         "run.json",
         "test.json",
     ]
-    assert not places[1].exists()
-    assert not places[2].exists()
+    assert [path.name for path in places[1].iterdir()] == ["progress.json"]
+    assert "split-seed1.json" in read_json(places[1] / "progress.json")["message"]
+    assert list(places[2].iterdir()) == []
 
 
 @pytest.mark.parametrize("option", ["--split", "--output", "--parent"])

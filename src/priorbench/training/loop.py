@@ -3,44 +3,32 @@
 Every random draw has a generator of its own made from (seed, purpose, epoch): strategies with the same seed see the
 same batches in the same order, and an epoch's draws do not depend on the epochs before.  Validation uses the same
 draws every time, so that its losses can be compared between epochs and strategies.
+
+Between any two steps a training can be cut: it saves what it has done and goes on later to the same numbers.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from priorbench.backbones.base import Backbone
 from priorbench.config import Training
+from priorbench.stop import Interrupted, Stop
 from priorbench.tasks.base import Task, loss
 from priorbench.tasks.readout import read_out
-from priorbench.training.model import State, snapshot
+from priorbench.training.checkpoint import Keeper
+from priorbench.training.model import snapshot
 from priorbench.training.optimiser import Adam
-from priorbench.training.step import EDGES_AT_ONCE, parts_of, take_step
+from priorbench.training.parallel import Ranks
+from priorbench.training.progress import Epoch, Outcome, Report, Row
+from priorbench.training.step import EDGES_AT_ONCE, parts_of, share_of, take_step
 from priorbench.training.store import Store
 
-Row = dict[str, Any]
-Report = Callable[[Row], None]
 ORDER, CORRUPTION, VALIDATION = 1, 2, 3
-
-
-@dataclass
-class Outcome:
-    """What a training leaves: the weights kept and what happened on the way."""
-
-    state: State
-    rows: list[Row] = field(default_factory=list)
-    best: Row = field(default_factory=dict)
-    steps: int = 0
-    planned_steps: int = 0  # more than ``steps`` where a run diverged
-    structure_steps: int = 0
-    seconds: float = 0.0  # of the steps
-    validation_seconds: float = 0.0
-    diverged: str | None = None  # where the loss stopped being finite
+AGREE_EVERY = 10  # steps after which several processes ask each other whether to stop or to save
 
 
 def generator(seed: int, purpose: int, epoch: int = 0) -> torch.Generator:
@@ -59,91 +47,167 @@ def steps_per_epoch(structures: int, batch_size: int) -> int:
     return math.ceil(structures / batch_size)
 
 
+class Loop:
+    """One training: optimise ``model`` on the first store for ``steps`` steps, validating on the second every epoch.
+
+    ``steps`` may end in the middle of an epoch; that last part is validated as well.  ``report`` gets one row per
+    epoch, row 0 before any step.  A loss that is not finite ends the run and is said in ``Outcome.diverged``.  With a
+    ``keeper``, the training saves itself and goes on from what it finds saved; when ``stop`` says so, it saves and
+    raises :class:`Interrupted`.
+    """
+
+    def __init__(
+        self,
+        model: Backbone,
+        task: Task,
+        stores: tuple[Store, Store],
+        training: Training,
+        steps: int,
+        seed: int,
+        report: Report,
+        *,
+        keeper: Keeper | None = None,
+        stop: Stop | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.model, self.task, self.training, self.seed = model, task, training, seed
+        self.store, self.validation_store = stores
+        self.steps, self.report = steps, report
+        self.keeper, self.stop, self.ranks = keeper, stop, ranks
+        self.optimiser = Adam(model.parameters(), training)
+        self.per_epoch = steps_per_epoch(len(self.store), training.batch_size)
+        self.outcome = Outcome(snapshot(model), planned_steps=steps)
+        self.epoch = self._begun(1)
+        self.restored: str | bool = False  # or what was wrong with the checkpoint
+        found = keeper.restore(model, self.optimiser) if keeper else None
+        if isinstance(found, str):
+            self.restored = found
+        elif found is not None:
+            self.outcome, self.epoch = found
+            self.outcome.attempts += 1
+            self.restored = True
+
+    def run(self) -> Outcome:
+        """Train to the end."""
+        outcome = self.outcome
+        if not outcome.rows:
+            outcome.best = {"epoch": 0, "step": 0, "seconds": 0.0, **self._validated()}
+            outcome.rows = [outcome.best]
+            self.report(outcome.best)
+        epochs = math.ceil(self.steps / self.per_epoch)
+        while not outcome.diverged and self.epoch.number <= epochs:
+            self._pass()
+            row = self._ended()
+            if not outcome.diverged:
+                self._judge(row | self._validated())
+            self.epoch = self._begun(self.epoch.number + 1)
+        return outcome
+
+    def _begun(self, number: int) -> Epoch:
+        return Epoch(number, generator(self.seed, CORRUPTION, number))
+
+    def _pass(self) -> None:
+        """The rest of the pass under way, or of the steps."""
+        epoch, outcome, training = self.epoch, self.outcome, self.training
+        self.model.train()
+        batches = list(_batches(self.store, training.batch_size, self.seed, epoch.number))
+        started = time.perf_counter()
+        for structures in batches[epoch.batches :]:
+            if outcome.steps == self.steps:
+                break
+            rate = cosine(outcome.steps, self.steps, training.learning_rate, training.final_learning_rate)
+            value, norm = take_step(
+                self.model, self.task, self.store, structures, epoch.draws, self.optimiser, rate,
+                training.gradient_clip, ranks=self.ranks,
+            )  # fmt: skip
+            epoch.losses.append(value * len(structures))
+            epoch.norms.append(norm)
+            epoch.learning_rate = rate
+            epoch.structures += len(structures)
+            epoch.batches += 1
+            outcome.steps += 1
+            if self.keeper is not None and self._shall_save():
+                now = time.perf_counter()
+                epoch.seconds += now - started
+                self._save()
+                started = time.perf_counter()
+        if epoch.losses:
+            epoch.losses[-1].item()  # waits for the device
+        epoch.seconds += time.perf_counter() - started
+
+    def _shall_save(self) -> bool:
+        """Now, between two steps: asked to stop, at the end, or long after the last time."""
+        keeper, last = self.keeper, self.outcome.steps == self.steps
+        assert keeper is not None
+        if self.ranks is None:
+            return last or bool(self.stop) or keeper.due()
+        if not last and self.outcome.steps % AGREE_EVERY:
+            return False
+        return self.ranks.any(last or bool(self.stop) or keeper.due())
+
+    def _save(self) -> None:
+        assert self.keeper is not None
+        self.keeper.save(self.model, self.optimiser, self.outcome, self.epoch)
+        stopped = self.ranks.any(bool(self.stop)) if self.ranks else bool(self.stop)
+        if stopped:
+            raise Interrupted(
+                f"epoch {self.epoch.number}, step {self.outcome.steps} of {self.steps} is saved; run the same command "
+                "to go on"
+            )
+
+    def _ended(self) -> Row:
+        """The row of the pass that has ended, which is counted.
+
+        What is not finite is noticed here; the weights kept are those of an earlier epoch.
+        """
+        epoch, outcome = self.epoch, self.outcome
+        losses, norms = torch.stack(epoch.losses), torch.stack(epoch.norms)
+        mean, largest = float(losses.sum()) / epoch.structures, float(norms.max())
+        outcome.seconds += epoch.seconds
+        outcome.structure_steps += epoch.structures
+        if not (math.isfinite(mean) and math.isfinite(largest)):
+            first_bad = int((~torch.isfinite(losses + norms)).nonzero()[0])
+            at = f"epoch {epoch.number}, batch {first_bad}"
+            outcome.diverged = f"{at}: loss {mean}, largest gradient norm {largest}"
+        return {
+            "epoch": epoch.number,
+            "step": outcome.steps,
+            "seconds": outcome.seconds,
+            "learning_rate": epoch.learning_rate,
+            "train_loss": mean,
+            "grad_norm": largest,
+            "structures_per_s": epoch.structures / epoch.seconds,
+        }
+
+    def _judge(self, row: Row) -> None:
+        """Record a validated epoch and keep its weights where they are the ones to keep."""
+        outcome = self.outcome
+        outcome.rows.append(row)
+        if not math.isfinite(row["score"]):
+            outcome.diverged = f"epoch {row['epoch']}: validation score {row['score']}"
+            return
+        last = self.training.checkpoint == "last"
+        if last or row["score"] < outcome.best["score"] or outcome.best["epoch"] == 0:
+            outcome.state, outcome.best = snapshot(self.model), row
+        self.report({**row, "eta": outcome.seconds / outcome.steps * (self.steps - outcome.steps)})
+
+    def _validated(self) -> Row:
+        started = time.perf_counter()
+        row = validate(self.model, self.task, self.validation_store, self.training, self.seed, self.ranks)
+        self.outcome.validation_seconds += time.perf_counter() - started
+        return row
+
+
 def train(
     model: Backbone, task: Task, stores: tuple[Store, Store], training: Training, steps: int, seed: int, report: Report
 ) -> Outcome:
-    """Optimise ``model`` on the first store for ``steps`` steps, validating on the second after every epoch.
-
-    ``steps`` may end in the middle of an epoch; that last part is validated as well.  ``report`` gets one row per
-    epoch, row 0 before any step.  A loss that is not finite ends the run and is said in ``Outcome.diverged``.
-    """
-    train_store, validation_store = stores
-    optimiser = Adam(model.parameters(), training)
-    per_epoch = steps_per_epoch(len(train_store), training.batch_size)
-    epochs = math.ceil(steps / per_epoch)
-    outcome = Outcome(snapshot(model), planned_steps=steps)
-
-    def validated() -> Row:
-        started = time.perf_counter()
-        row = validate(model, task, validation_store, training, seed)
-        outcome.validation_seconds += time.perf_counter() - started
-        return row
-
-    first = {"epoch": 0, "step": 0, "seconds": 0.0, **validated()}
-    outcome.rows, outcome.best = [first], first
-    report(first)
-    for epoch in range(1, epochs + 1):
-        row = _epoch(model, task, train_store, training, optimiser, (steps, seed, epoch), outcome)
-        if outcome.diverged:
-            break
-        row |= validated()
-        outcome.rows.append(row)
-        if not math.isfinite(row["score"]):
-            outcome.diverged = f"epoch {epoch}: validation score {row['score']}"
-            break
-        if training.checkpoint == "last" or row["score"] < outcome.best["score"] or outcome.best["epoch"] == 0:
-            outcome.state, outcome.best = snapshot(model), row
-        report({**row, "eta": outcome.seconds / outcome.steps * (steps - outcome.steps)})
-    return outcome
+    """A :class:`Loop` in one process that nothing cuts."""
+    return Loop(model, task, stores, training, steps, seed, report).run()
 
 
-def _epoch(
-    model: Backbone,
-    task: Task,
-    store: Store,
-    training: Training,
-    optimiser: Adam,
-    progress: tuple[int, int, int],
-    outcome: Outcome,
+def validate(
+    model: Backbone, task: Task, store: Store, training: Training, seed: int, ranks: Ranks | None = None
 ) -> Row:
-    """One pass over the store (or what is left of the steps); returns its row and counts into ``outcome``.
-
-    What is not finite is noticed at its end; the weights kept are those of an earlier epoch.
-    """
-    steps, seed, epoch = progress
-    draws = generator(seed, CORRUPTION, epoch)
-    model.train()
-    started, visited, rate = time.perf_counter(), 0, 0.0
-    losses: list[Tensor] = []
-    norms: list[Tensor] = []
-    for structures in _batches(store, training.batch_size, seed, epoch):
-        if outcome.steps == steps:
-            break
-        rate = cosine(outcome.steps, steps, training.learning_rate, training.final_learning_rate)
-        value, norm = take_step(model, task, store, structures, draws, optimiser, rate, training.gradient_clip)
-        losses.append(value * len(structures))
-        norms.append(norm)
-        outcome.steps += 1
-        visited += len(structures)
-    mean, largest = float(torch.stack(losses).sum()) / visited, float(torch.stack(norms).max())
-    elapsed = time.perf_counter() - started
-    outcome.seconds += elapsed
-    outcome.structure_steps += visited
-    if not (math.isfinite(mean) and math.isfinite(largest)):
-        first_bad = int((~torch.isfinite(torch.stack(losses) + torch.stack(norms))).nonzero()[0])
-        outcome.diverged = f"epoch {epoch}, batch {first_bad}: loss {mean}, largest gradient norm {largest}"
-    return {
-        "epoch": epoch,
-        "step": outcome.steps,
-        "seconds": outcome.seconds,
-        "learning_rate": rate,
-        "train_loss": mean,
-        "grad_norm": largest,
-        "structures_per_s": visited / elapsed,
-    }
-
-
-def validate(model: Backbone, task: Task, store: Store, training: Training, seed: int) -> Row:
     """Validation loss with fixed draws, and the RMSEs where the task reports squared errors (scaled units).
 
     ``score`` is what the best checkpoint is chosen by: the force RMSE where there is one, else the loss.
@@ -157,9 +221,12 @@ def validate(model: Backbone, task: Task, store: Store, training: Training, seed
             example = task.corrupt(store.batch(structures), draws)
             for name, count in task.counts(example).items():
                 counts[name] = counts.get(name, 0) + count
-            for part in parts_of(example, EDGES_AT_ONCE):
+            own = share_of(example, ranks) if ranks else example
+            for part in parts_of(own, EDGES_AT_ONCE) if own else ():
                 for name, total in task.terms(read_out(model, task, part.graph), part).items():
                     sums[name] = sums.get(name, 0) + total.double()
+    if ranks:
+        sums = ranks.sums(sums, counts, store.positions.device)
     row: Row = {"val_loss": float(loss(task, sums, counts))}
     for name in ("force", "energy"):
         if f"{name}_squared" in sums:

@@ -6,6 +6,7 @@ one process, but for the rounding of sums.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from priorbench.errors import PriorbenchError
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # as torchrun sets them
-ADVICE = f"start with torchrun, or set {', '.join(VARIABLES)}"
+ADVICE = f"start with torchrun or srun, or set {', '.join(VARIABLES)}"
 
 
 class Ranks:
@@ -55,6 +56,29 @@ class Ranks:
             p.grad = part.view_as(p)
         return flat[0]
 
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in one of the processes; all must ask at the same step."""
+        return bool(self._added(torch.tensor([float(flag)], dtype=torch.float64))[0] > 0)
+
+    def sums(self, own: Mapping[str, Tensor], names: Iterable[str], device: torch.device) -> dict[str, Tensor]:
+        """The sums () of each of the ``names`` over all processes; a process may lack some."""
+        names = list(names)
+        zero = torch.zeros((), dtype=torch.float64, device=device)
+        values = [own[name].to(torch.float64) if name in own else zero for name in names]
+        return dict(zip(names, self._added(torch.stack(values)).unbind(), strict=True))
+
+    def _added(self, values: Tensor) -> Tensor:
+        from torch.distributed import all_reduce, get_backend
+
+        moved = values.cuda() if get_backend() == "nccl" else values
+        all_reduce(moved)
+        return moved
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes what all have computed."""
+        return self.rank == 0
+
     def wait(self) -> None:
         """Until all processes have come here."""
         from torch.distributed import barrier
@@ -69,22 +93,49 @@ class Ranks:
 
 
 def ranks_from_environment(device: str = "cpu") -> Ranks | None:
-    """Join the processes that ``torchrun`` started with this one; None where this one is alone.
+    """Join the processes that ``torchrun`` or ``srun`` started with this one; None where this one is alone.
 
-    On GPUs, each process takes that of its ``LOCAL_RANK``.
+    On GPUs, each process takes that of its ``LOCAL_RANK``, or the only one it sees.
     """
-    found = _read(os.environ)
+    environment = {**_of_slurm(os.environ), **os.environ}
+    found = _read(environment)
     if found is None:
         return None
     import torch.distributed as dist
 
     if device == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    address = f"tcp://{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
     try:
-        dist.init_process_group("nccl" if device == "cuda" else "gloo", rank=found[0], world_size=found[1])
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", address, rank=found[0], world_size=found[1])
     except (RuntimeError, ValueError) as error:  # DistNetworkError and its like
         raise PriorbenchError(f"rank {found[0]} of {found[1]}: {str(error).splitlines()[0]}; {ADVICE}") from None
     return Ranks(*found)
+
+
+def _of_slurm(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of torchrun for a task that ``srun`` started, on one node or several; none for any other process.
+
+    A task of a step of several has SLURM_STEP_NUM_TASKS; what a batch script starts without srun is alone.
+    """
+    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
+    if tasks == "1" or "SLURM_PROCID" not in environment:
+        return {}
+    job = int(environment.get("SLURM_JOB_ID", "0"))
+    return {
+        "RANK": environment["SLURM_PROCID"],
+        "WORLD_SIZE": tasks,
+        "LOCAL_RANK": environment.get("SLURM_LOCALID", "0"),
+        # The node that srun was called on is not always the first of the step, which srun says in short form.
+        "MASTER_ADDR": _first_node(environment.get("SLURM_STEP_NODELIST", "localhost")),
+        "MASTER_PORT": str(20_000 + job * 7 % 20_000),
+    }
+
+
+def _first_node(nodes: str) -> str:
+    """The first of a list of nodes as SLURM writes it: ``gpu[03-05,9],cpu1`` begins with ``gpu03``."""
+    found = re.match(r"([^\[,]+)(?:\[(\d+))?", nodes)
+    return f"{found[1]}{found[2] or ''}" if found else nodes
 
 
 def _read(environment: Mapping[str, str]) -> tuple[int, int] | None:

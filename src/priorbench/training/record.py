@@ -16,7 +16,7 @@ from priorbench.provenance import commit
 from priorbench.runs import Spec
 from priorbench.tasks.base import Task
 from priorbench.training.data import MEV, Data
-from priorbench.training.loop import Outcome
+from priorbench.training.progress import Outcome
 
 
 def identity(spec: Spec) -> dict[str, Any]:
@@ -48,7 +48,9 @@ def settings(spec: Spec) -> str:
     return json.dumps({**spec["task"], **values}, sort_keys=True)
 
 
-def effort(training: Training, outcome: Outcome, data: Data, flops: float, threads: int) -> dict[str, Any]:
+def effort(
+    training: Training, outcome: Outcome, data: Data, flops: float, threads: int, processes: int = 1
+) -> dict[str, Any]:
     """What was done and what it cost; ``seconds`` are those of the optimiser steps."""
     return {
         "status": "diverged" if outcome.diverged else "completed",
@@ -67,6 +69,8 @@ def effort(training: Training, outcome: Outcome, data: Data, flops: float, threa
         "flops": flops * outcome.structure_steps,
         "structures_per_s": outcome.structure_steps / outcome.seconds if outcome.seconds else 0.0,
         "threads": threads,
+        "processes": processes,
+        "attempts": outcome.attempts,
     }
 
 

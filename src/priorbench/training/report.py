@@ -1,11 +1,18 @@
 """What a training says while it runs: lines in the log and the metrics file."""
 
+import math
+import os
+import socket
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from priorbench.io import write_rows
+from priorbench.io import write_json, write_rows
+from priorbench.lock import identity
 from priorbench.training.data import MEV
 from priorbench.training.labels import Labels
-from priorbench.training.loop import Row
+from priorbench.training.progress import Row
 
 METRICS = (
     "epoch",
@@ -21,32 +28,79 @@ METRICS = (
 )
 
 
+PROGRESS = "progress.json"
+
+
 def say(seed: int, text: str) -> None:
     """One line in the log about the run of a seed; a job may train several, one after the other."""
     print(f"seed {seed}  {text}", flush=True)
 
 
-class Reporter:
-    """Writes one line per epoch to the log and all rows to the metrics file, RMSEs in meV."""
+def whereabouts(device: str) -> str | None:
+    """Job, node and GPU of this process where SLURM started it."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return None
+    gpu = f", GPU {os.environ.get('CUDA_VISIBLE_DEVICES', 'unknown')}" if _has_gpu(device) else ""
+    return f"SLURM job {job} on {os.environ.get('SLURMD_NODENAME', socket.gethostname())}{gpu}"
 
-    def __init__(self, path: Path, labels: Labels, epochs: int, seed: int) -> None:
-        self.path = path
+
+def _has_gpu(device: str) -> bool:
+    return device == "cuda" or "CUDA_VISIBLE_DEVICES" in os.environ
+
+
+def write_progress(folder: Path, state: str, **values: Any) -> None:
+    """Say in the run's folder what state it is in: ``running``, ``cut`` or ``failed``; for ``priorbench status``."""
+    write_json(folder / PROGRESS, {"state": state, "time": time.time(), **identity(), **values})
+
+
+class Reporter:
+    """Writes one line per epoch to the log, all rows to the metrics file, RMSEs in meV, and the last to the progress.
+
+    Of several processes that train together, one reports (``speaks``).
+    """
+
+    def __init__(self, folder: Path, labels: Labels, epochs: int, seed: int, speaks: bool = True) -> None:
+        self.folder = folder
         self.unit = labels.scale * MEV
         self.epochs = epochs
         self.seed = seed
+        self.speaks = speaks
         self.rows: list[Row] = []
-        write_rows(path, [], METRICS)
+        if speaks:
+            self._write({"epoch": 0})
+
+    def say(self, text: str) -> None:
+        """One line in the log."""
+        if self.speaks:
+            say(self.seed, text)
+
+    def resume(self, rows: Sequence[Row]) -> None:
+        """Take over the rows of an earlier process."""
+        self.rows = [self._columns(self._converted(row)) for row in rows]
+        if self.speaks and rows:
+            self._write(self._converted(rows[-1]))
 
     def __call__(self, row: Row) -> None:
         """Take one epoch's row."""
-        eta = row.get("eta")
-        values = dict(row)
-        for name in ("val_force_rmse", "val_energy_rmse"):
-            if name in row:
-                values[name] = row[name] * self.unit
-        self.rows.append({key: values.get(key, "") for key in METRICS})
-        write_rows(self.path, self.rows, METRICS)
+        if not self.speaks:
+            return
+        eta, values = row.get("eta"), self._converted(row)
+        self.rows.append(self._columns(values))
+        self._write(values)
         say(self.seed, self._line(values, eta))
+
+    def _write(self, last: Row) -> None:
+        write_rows(self.folder / "metrics.csv", self.rows, METRICS)
+        shown = {name: value for name in (*METRICS, "eta") if (value := last.get(name)) is not None}
+        finite = {name: value if math.isfinite(value) else None for name, value in shown.items()}
+        write_progress(self.folder, "running", epochs=self.epochs, **finite)
+
+    def _converted(self, row: Row) -> Row:
+        return {k: v * self.unit if k in ("val_force_rmse", "val_energy_rmse") else v for k, v in row.items()}
+
+    def _columns(self, values: Row) -> Row:
+        return {key: values.get(key, "") for key in METRICS}
 
     def _line(self, v: Row, eta: float | None) -> str:
         parts = [f"epoch {v['epoch']:>4}/{self.epochs}"]

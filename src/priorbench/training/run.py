@@ -2,37 +2,47 @@
 
 The test split never enters training: the stores hold the training and validation structures alone, and the test
 structures are read when the weights are kept.  Everything is written at the end of a run, the record last, so that a
-run that was cut leaves nothing that a later one would take for good; only the metrics grow epoch by epoch, for the
-eyes of whoever waits.
+run that was cut leaves nothing that a later one would take for good; only the metrics and ``progress.json`` grow epoch
+by epoch, for the eyes of whoever waits.  A run that is cut goes on from its checkpoint, and its folder has one writer.
 """
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from priorbench import __version__
 from priorbench.backbones.base import Backbone
 from priorbench.budget import planned_steps
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import write_test
-from priorbench.io import read_json, write_json
+from priorbench.io import read_json, remove_leftovers, sha256_json, write_json
+from priorbench.lock import Lease
 from priorbench.registry import load
 from priorbench.runs import Spec
+from priorbench.stop import Interrupted, Stop, noticed
 from priorbench.tasks.base import Task
 from priorbench.training import record
+from priorbench.training.checkpoint import NAME as CHECKPOINT
+from priorbench.training.checkpoint import Keeper
 from priorbench.training.data import Data, Inputs, Source, fingerprints
 from priorbench.training.flops import flops_per_structure
-from priorbench.training.loop import Outcome, steps_per_epoch, train
+from priorbench.training.loop import Loop, steps_per_epoch
 from priorbench.training.model import State, build, checksum, load_parent, save_model, snapshot, transfer
+from priorbench.training.parallel import Ranks, ranks_from_environment
 from priorbench.training.process import prepare_torch
-from priorbench.training.report import Reporter, say
+from priorbench.training.progress import Outcome
+from priorbench.training.report import PROGRESS, Reporter, say, whereabouts, write_progress
 from priorbench.training.start import carry_body, rescale_heads
 
+OUTPUTS = ("model.safetensors", "metrics.csv", "run.json", "test.json")
 Parent = tuple[State, dict[str, Any]]
 
 
@@ -44,11 +54,36 @@ def run(spec: Spec, inputs: Inputs, threads: int, output: Path) -> None:
     run_all([spec], [inputs], threads, [output])
 
 
+@dataclass(frozen=True)
+class Process:
+    """What all runs of a process share."""
+
+    threads: int
+    stop: Stop
+    ranks: Ranks | None  # the processes it trains together with
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is the one that writes and speaks."""
+        return self.ranks is None or self.ranks.first
+
+    @property
+    def size(self) -> int:
+        """Number of processes that train together."""
+        return self.ranks.world if self.ranks else 1
+
+    def group(self) -> Ranks | None:
+        """The processes, for one training."""
+        return self.ranks and Ranks(self.ranks.rank, self.ranks.world)
+
+
 def run_all(specs: Sequence[Spec], inputs: Sequence[Inputs], threads: int, outputs: Sequence[Path]) -> None:
     """Do the runs of several seeds one after the other; each leaves the very bytes that it leaves in a process alone.
 
     Frames and neighbours are loaded and verified once, from the first inputs.  The first run that fails ends all; what
-    those before it wrote stays.
+    those before it wrote stays.  Asked to stop (SIGTERM), it saves and raises :class:`~priorbench.stop.Interrupted`;
+    called again, it goes on: runs that were done are finished once more from their checkpoints.  Several processes
+    started together, by torchrun or srun, share every batch.
     """
     if not len(specs) == len(inputs) == len(outputs):
         raise PriorbenchError(
@@ -58,16 +93,47 @@ def run_all(specs: Sequence[Spec], inputs: Sequence[Inputs], threads: int, outpu
         _require_parent(spec, files)
     started = time.perf_counter()
     prepare_torch(threads)
-    source = Source.load(inputs[0], specs[0]["backbone"]["cutoff"])
-    for spec, files, output in zip(specs, inputs, outputs, strict=True):
-        try:
-            _run(spec, source, files, threads, output, started)
-        except PriorbenchError as error:
-            raise PriorbenchError(f"seed {spec['seed']}: {error}") from None
-        started = time.perf_counter()
+    with ExitStack() as held:
+        stop = held.enter_context(noticed())
+        ranks = ranks_from_environment(specs[0]["device"])
+        if ranks is not None:
+            held.callback(ranks.leave)
+        process = Process(threads, stop, ranks)
+        leases = [held.enter_context(Lease(output)) if process.writes else None for output in outputs]
+        if process.writes and (where := whereabouts(specs[0]["device"])):
+            print(where, flush=True)
+        for output in outputs if process.writes else ():
+            for name in (*OUTPUTS, CHECKPOINT, PROGRESS):
+                remove_leftovers(output / name)
+        with _told(outputs, process):
+            source = Source.load(inputs[0], specs[0]["backbone"]["cutoff"])
+        for spec, files, output, lease in zip(specs, inputs, outputs, leases, strict=True):
+            try:
+                with _told([output], process):
+                    _run(spec, source, files, process, output, lease, started)
+            except (PriorbenchError, Interrupted) as error:
+                raise type(error)(f"seed {spec['seed']}: {error}") from None
+            started = time.perf_counter()
+        if process.writes:
+            for output in outputs:
+                (output / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _run(spec: Spec, source: Source, inputs: Inputs, threads: int, output: Path, started: float) -> None:
+@contextmanager
+def _told(outputs: Sequence[Path], process: Process) -> Iterator[None]:
+    """Whatever ends the block is said in the folders of the runs."""
+    try:
+        yield
+    except BaseException as error:
+        state = "cut" if isinstance(error, Interrupted) else "failed"
+        for output in outputs if process.writes else ():
+            write_progress(output, state, message=str(error) or type(error).__name__)
+        raise
+
+
+def _run(
+    spec: Spec, source: Source, inputs: Inputs, process: Process, output: Path, lease: Lease | None, started: float
+) -> None:
     """One run; ``started`` is when its set-up began, on the clock of ``time.perf_counter``."""
     data = Data.build(source, inputs.split, spec)
     training = Training(**spec["training"])
@@ -88,12 +154,21 @@ def _run(spec: Spec, source: Source, inputs: Inputs, threads: int, output: Path,
     flops = flops_per_structure(model, task, data.train, training.batch_size)
     steps = budget_steps(spec, inputs, training, len(data.train), flops)
     epochs = math.ceil(steps / steps_per_epoch(len(data.train), training.batch_size))
-    reporter = Reporter(output / "metrics.csv", data.labels, epochs, spec["seed"])
+    reporter = Reporter(output, data.labels, epochs, spec["seed"], process.writes)
+    keeper = Keeper(output, _identity(spec, data, start, steps), lease, process.writes)
+    loop = Loop(
+        model, task, (data.train, data.validation), training, steps, spec["seed"], reporter,
+        keeper=keeper, stop=process.stop, ranks=process.group(),
+    )  # fmt: skip
     setup = time.perf_counter() - started
-    outcome = _train(model, task, data, training, steps, spec, reporter, parent)
+    outcome = _train(loop, spec, reporter, parent)
+    if not process.writes:
+        return
+    if lease is not None:
+        lease.check()
     content = {
         **record.identity(spec),
-        **record.effort(training, outcome, data, flops, threads),
+        **record.effort(training, outcome, data, flops, process.threads, process.size),
         "setup_seconds": setup,
         "structures_without_loss": idle,
         **record.provenance(spec, data),
@@ -121,26 +196,28 @@ def _run(spec: Spec, source: Source, inputs: Inputs, threads: int, output: Path,
         write_test(outcome.state, metadata, source, inputs.split, output / "test.json")
         content["evaluation_seconds"] = time.perf_counter() - trained
     write_json(output / "run.json", content)
+    (output / PROGRESS).unlink(missing_ok=True)
 
 
-def _train(
-    model: Backbone,
-    task: Task,
-    data: Data,
-    training: Training,
-    steps: int,
-    spec: Spec,
-    reporter: Reporter,
-    parent: Parent | None,
-) -> Outcome:
-    seed = spec["seed"]
+def _train(loop: Loop, spec: Spec, reporter: Reporter, parent: Parent | None) -> Outcome:
     if parent is not None and parent[1]["status"] == "diverged":
-        say(seed, f"the pretraining {spec['pretraining']!r} diverged: counted as diverged, not trained")
-        return Outcome(snapshot(model), diverged="pretraining diverged")
-    outcome = train(model, task, (data.train, data.validation), training, steps, seed, reporter)
+        reporter.say(f"the pretraining {spec['pretraining']!r} diverged: counted as diverged, not trained")
+        return Outcome(snapshot(loop.model), diverged="pretraining diverged")
+    if loop.restored is True:
+        reporter.resume(loop.outcome.rows)
+        reporter.say(f"goes on at epoch {loop.epoch.number}, step {loop.outcome.steps} of {loop.steps}")
+    elif loop.restored:
+        reporter.say(f"the checkpoint {loop.restored}: starting again")
+    outcome = loop.run()
     if outcome.diverged:
-        say(seed, f"diverged at {outcome.diverged}; the run counts as diverged")
+        reporter.say(f"diverged at {outcome.diverged}; the run counts as diverged")
     return outcome
+
+
+def _identity(spec: Spec, data: Data, start: str, steps: int) -> str:
+    """What a training must have in common with one that is to go on from its checkpoint."""
+    parts = [spec, data.data_hash, data.split_hash, start, steps, __version__, torch.__version__]
+    return sha256_json(parts)
 
 
 def _start_from(model: Backbone, state: State, spec: Spec, data: Data, where: str) -> None:

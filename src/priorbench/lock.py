@@ -1,0 +1,161 @@
+"""One writer a folder: a lease file that its holder keeps beating, on any file system that several nodes share.
+
+A holder that was killed stops beating; whoever waits sees the file unchanged for :data:`STALE` seconds of its own
+clock, so that the clocks of the nodes need not agree, and takes over.  A holder on the same machine whose process is
+gone is not waited for.
+"""
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from priorbench.errors import PriorbenchError
+
+NAME = ".lock"
+BEAT, STALE, PATIENCE = 5.0, 30.0, 45.0  # s
+
+
+def identity() -> dict[str, Any]:
+    """Who this process is, for whoever finds its lease or its progress."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return {"host": socket.gethostname(), "pid": os.getpid(), "job": job}
+
+
+class Lease:
+    """The right to write into a folder, held while inside."""
+
+    def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
+        self.path = folder / NAME
+        self.patience = patience
+        self.token = secrets.token_hex(8)
+        self._ended = threading.Event()
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        watch, deadline = _Watch(self.path), time.monotonic() + self.patience
+        while not self._created():
+            if watch.abandoned():
+                watch.remove()
+            elif time.monotonic() > deadline:
+                raise PriorbenchError(
+                    f"{self.path.parent}: {describe(watch.holder)} is writing there; wait for it, or end it and run "
+                    "this again"
+                )
+            else:
+                time.sleep(0.2)
+        self._beating.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._beating.join()
+        if self.held():
+            self.path.unlink(missing_ok=True)
+
+    def held(self) -> bool:
+        """Whether the lease is still this one's; it is lost where this process slept for longer than STALE."""
+        return (holder_of(self.path.parent) or {}).get("token") == self.token
+
+    def check(self) -> None:
+        """Raise where the lease was lost: another process may be writing."""
+        if not self.held():
+            other = describe(holder_of(self.path.parent))
+            raise PriorbenchError(
+                f"{self.path.parent}: {other} took over while this process stood still; it is left to it"
+            )
+
+    def _created(self) -> bool:
+        try:
+            with self.path.open("x", encoding="utf-8") as file:
+                json.dump({**identity(), "token": self.token}, file)
+        except FileExistsError:
+            return False
+        return True
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT):
+            try:
+                if self.held():
+                    os.utime(self.path)
+            except OSError:  # the file system is away; those who wait see no beat
+                pass
+
+
+class _Watch:
+    """A lease of somebody else's, watched for beats."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.holder: dict[str, Any] | None = None
+        self.seen: tuple[object, ...] | None = None
+        self.since = time.monotonic()
+
+    def abandoned(self) -> bool:
+        """Whether it has not been beaten for STALE seconds, or its process on this machine is gone."""
+        try:
+            now = self.path.stat()
+        except FileNotFoundError:
+            return False
+        seen = (now.st_mtime_ns, now.st_ino)
+        if seen != self.seen:
+            self.seen, self.since = seen, time.monotonic()
+            self.holder = holder_of(self.path.parent)
+        return _gone(self.holder) or time.monotonic() - self.since > STALE
+
+    def remove(self) -> None:
+        """Take the watched lease away; one that came in its place meanwhile is put back."""
+        aside = self.path.with_name(f"{NAME}-{secrets.token_hex(8)}")
+        try:
+            self.path.rename(aside)
+        except FileNotFoundError:
+            return
+        found = _read(aside)
+        if (found or {}).get("token") != (self.holder or {}).get("token"):
+            with suppress(FileExistsError):
+                os.link(aside, self.path)
+        aside.unlink()
+
+
+def holder_of(folder: Path) -> dict[str, Any] | None:
+    """Who holds the lease of a folder; None where it is free."""
+    return _read(folder / NAME)
+
+
+def describe(holder: dict[str, Any] | None) -> str:
+    """Job, process and machine of a holder."""
+    if not holder:
+        return "another process"
+    job = f"SLURM job {holder['job']}, " if holder.get("job") else ""
+    return f"{job}process {holder.get('pid')} on {holder.get('host')}"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _gone(holder: dict[str, Any] | None) -> bool:
+    if not holder or holder.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, ValueError, KeyError, OverflowError):
+        return False
+    return False

@@ -1,0 +1,131 @@
+"""One writer a folder, whoever dies."""
+
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from priorbench import lock
+from priorbench.errors import PriorbenchError
+from priorbench.lock import NAME, Lease, describe, holder_of
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    monkeypatch.setattr(lock, "STALE", 0.6)
+
+
+def foreign(folder: Path, **changes: object) -> Path:
+    """A lease of a process on another machine."""
+    content = {"host": "elsewhere", "pid": 4711, "job": "17", "token": "theirs", **changes}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NAME).write_text(json.dumps(content))
+    return folder / NAME
+
+
+def test_a_folder_is_free_again_after_use(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Lease(tmp_path / "run"):
+            assert (holder_of(tmp_path / "run") or {})["pid"] == os.getpid()
+        assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_second_writer_leaves_with_a_line_that_names_the_first(tmp_path: Path) -> None:
+    with Lease(tmp_path), pytest.raises(PriorbenchError) as caught, Lease(tmp_path, patience=1.2):
+        pass  # longer than a lease lasts that nobody beats
+    message = str(caught.value)
+    assert f"process {os.getpid()} on {socket.gethostname()} is writing there" in message
+    assert "\n" not in message
+
+
+def test_a_second_writer_waits_for_the_first_to_end(tmp_path: Path) -> None:
+    first = Lease(tmp_path)
+    first.__enter__()
+    threading.Timer(0.3, lambda: first.__exit__(None, None, None)).start()
+    with Lease(tmp_path, patience=10) as second:
+        assert second.held()
+
+
+def test_the_lease_of_a_dead_process_on_this_machine_is_taken_at_once(tmp_path: Path) -> None:
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    foreign(tmp_path, host=socket.gethostname(), pid=child)
+    started = time.monotonic()
+    with Lease(tmp_path) as own:
+        assert own.held()
+    assert time.monotonic() - started < 0.5
+
+
+def test_the_lease_of_a_dead_node_is_taken_when_it_is_no_longer_beaten(tmp_path: Path) -> None:
+    foreign(tmp_path)
+    started = time.monotonic()
+    with Lease(tmp_path) as own:
+        assert own.held()
+    assert time.monotonic() - started >= 0.6
+
+
+def test_a_lease_that_is_beaten_is_respected_whatever_the_clocks_say(tmp_path: Path) -> None:
+    path, ended = foreign(tmp_path), threading.Event()
+
+    def beat() -> None:
+        for count in range(100):
+            os.utime(path, (count, count))  # 1970: a clock far behind
+            if ended.wait(0.1):
+                break
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    with pytest.raises(PriorbenchError, match="SLURM job 17, process 4711 on elsewhere is writing"), Lease(tmp_path, 2):
+        pass
+    ended.set()
+    beating.join()
+    assert path.exists()
+
+
+def test_half_a_lease_is_waited_for_and_then_taken(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text('{"host": "el')
+    with Lease(tmp_path) as own:
+        assert own.held()
+
+
+def test_who_lost_the_lease_notices_and_leaves_the_new_one_alone(tmp_path: Path) -> None:
+    with Lease(tmp_path) as slow:
+        slow.check()
+        foreign(tmp_path)
+        with pytest.raises(PriorbenchError, match="SLURM job 17, process 4711 on elsewhere took over"):
+            slow.check()
+    assert (holder_of(tmp_path) or {})["token"] == "theirs"
+
+
+def test_of_many_who_wait_for_a_dead_node_one_at_a_time_gets_in(tmp_path: Path) -> None:
+    foreign(tmp_path)
+    inside, most, failures = [0], [0], []
+
+    def work() -> None:
+        try:
+            with Lease(tmp_path, patience=30):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.02)
+                inside[0] -= 1
+        except BaseException as error:
+            failures.append(error)
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert (most[0], failures) == (1, [])
+
+
+def test_describe_knows_little_of_a_damaged_lease() -> None:
+    assert describe({}) == "another process"
+    assert describe(None) == "another process"
