@@ -19,7 +19,7 @@ export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: help run plan test lint dry-run check-long lock clean distclean
+.PHONY: help run plan test test-cluster lint dry-run check-long lock clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,6 +38,9 @@ plan: $(STAMP)  ## print the runs of CONFIG and what they will cost on CORES, a 
 
 test: $(STAMP)  ## run the tests
 	pytest -n $(TEST_JOBS)
+
+test-cluster: $(STAMP)  ## run the tests on a SLURM of their own; needs root and Debian, else says why it does nothing
+	pytest -v --show-capture=no -p no:cacheprovider tests/cluster/test_cluster.py
 
 lint: $(STAMP)  ## check style, types, the workflow and the generated files
 	ruff check

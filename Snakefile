@@ -17,6 +17,12 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
+# With `--software-deployment-method apptainer`, the image that every job runs in; envs/priorbench.def builds it.
+if image := os.environ.get("PRIORBENCH_CONTAINER"):
+
+    container: image
+
+
 # Targets are not known yet while a Snakefile is read; of the command line's words, one may name a preset.
 PRESETS = {
     path.stem: path

@@ -80,7 +80,7 @@ def split(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Run one pretraining or finetuning, or those of several seeds one after the other; test what was finetuned."""
+    """Run one pretraining or finetuning, or those of several seeds; test what was finetuned."""
     from priorbench.runs import separated
     from priorbench.training.data import inputs_by_run
     from priorbench.training.run import run_all
@@ -90,7 +90,14 @@ def train(args: argparse.Namespace) -> None:
         raise PriorbenchError(f"--spec: its stage is {spec.get('stage')!r}, but the command is {args.command}")
     parents, budgets = getattr(args, "parent", None), getattr(args, "budget", None)
     inputs = inputs_by_run(args.frames, args.neighbours, args.split, parents, budgets)
-    run_all(separated(spec), inputs, args.threads, args.output)
+    if args.at_once < 1:
+        raise PriorbenchError(f"--at-once: {args.at_once} is less than 1")
+    if args.at_once > 1 and len(args.output) > 1:
+        from priorbench.training.pack import pack
+
+        pack(args.command, separated(spec), inputs, args.output, args.threads, args.at_once)
+        return
+    run_all(separated(spec), inputs, args.threads, args.output, keep=args.keep_checkpoint)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -189,7 +196,7 @@ def plan(args: argparse.Namespace) -> None:
     """Print the runs of an experiment and what they will cost, before anything starts."""
     from priorbench.plan.command import plan
 
-    plan(args.config, args.machine, args.cores, args.measure, args.json)
+    plan(args.config, args.machine, args.cores, args.measure, args.json, args.save)
 
 
 def status(args: argparse.Namespace) -> None:
@@ -272,6 +279,9 @@ def _run_commands(command: AddCommand) -> None:
         sub = command(name, train)
         sub.add_argument("--spec", required=True, help="run spec (JSON or @file); for several, `seeds` in it")
         _trained_inputs(sub, nargs="+")
+        text = "seeds that train side by side, a process and a share of the threads each (default: one after the other)"
+        sub.add_argument("--at-once", type=int, default=1, help=text)
+        sub.add_argument("--keep-checkpoint", action="store_true", help="leave it there when the run is done")
     _path(sub, "--parent", "pretrained weights to start from, one a seed", required=False, nargs="+")
     _path(sub, "--budget", "record of the pretraining whose FLOPs are matched, one a seed", required=False, nargs="+")
     sub = command("evaluate", evaluate)
@@ -344,6 +354,7 @@ def _own_commands(command: AddCommand) -> None:
     text = "time a few steps on this machine (default), or take what --machine or a committed report has measured"
     sub.add_argument("--measure", action=argparse.BooleanOptionalAction, default=True, help=text)
     sub.add_argument("--json", action="store_true", help="print JSON in place of tables")
+    sub.add_argument("--save", action="store_true", help="keep what jobs will ask a cluster for, beside the results")
     sub = command("status", status)
     sub.add_argument("config", type=Path, help="configuration file")
     sub.add_argument("--json", action="store_true", help="print JSON: one object a run")

@@ -65,6 +65,12 @@ class Config(Strict):
         "dataset, backbone and strategy, which starts fewer programs; but then an added seed repeats the others, and "
         "so does a change of this key",
     )
+    seeds_at_once: int = Field(
+        1,
+        ge=1,
+        description="of the seeds of one job (`seeds_per_job: all`), so many train side by side, a process each, with "
+        "the same results: for networks that do not fill a GPU",
+    )
     split: Split = Field(default_factory=Split, description="how groups are divided")
     evidence: Evidence = Field(default_factory=Evidence, description="floor of evidence")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where networks are trained")

@@ -205,6 +205,15 @@ def test_a_checkpoint_is_taken_once_a_minute(inputs: Inputs, tmp_path: Path, mon
     assert saves == [75, 150, 225]  # 225 is the end as well
 
 
+@pytest.mark.parametrize("text", ["soon", "-1", "nan"])
+def test_an_interval_that_is_none_is_one_line(
+    text: str, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(checkpoint.VARIABLE, text)
+    with pytest.raises(PriorbenchError, match=f"PRIORBENCH_CHECKPOINT_SECONDS: '{text}' is no number of seconds"):
+        run(case("gns", "potential"), inputs, 1, tmp_path / "run")
+
+
 def test_a_diverged_training_stays_diverged_when_cut(inputs: Inputs, tmp_path: Path, cut: Any) -> None:
     one = case("gns", "potential") | {"training": EPOCHS | {"learning_rate": 1e12}}
     run(one, inputs, 1, tmp_path / "whole")

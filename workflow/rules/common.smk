@@ -11,16 +11,19 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 
 from priorbench import runs
 from priorbench.config import parse_config
 from priorbench.datasets.pipeline import files, has_checks, parts
 from priorbench.errors import PriorbenchError
+from priorbench.plan.needs import Needs
 
 CONFIGFILE = os.path.relpath(workflow.configfiles[-1])
 try:
     CONFIG = parse_config(config, CONFIGFILE)
     PARTS = {name: parts(runs.dataset_spec(CONFIG, name)) for name in CONFIG.datasets}
+    NEEDS = Needs(Path("results", CONFIG.experiment))
 except PriorbenchError as error:
     # Not a WorkflowError: it would add the line of this file to the one line that helps.
     sys.exit(f"Error: {CONFIGFILE}: {str(error).removeprefix(f'{CONFIGFILE}: ')}")
@@ -37,6 +40,11 @@ if CONFIG.mirror:
     )
 
 GPUS = int(CONFIG.device == "cuda")  # per job
+ENVIRONMENT = f"../../envs/{'cuda' if GPUS else 'cpu'}.yaml"  # of trainings
+# Seeds that a job trains side by side.
+AT_ONCE = (
+    min(CONFIG.seeds_at_once, len(CONFIG.seeds)) if CONFIG.seeds_per_job == "all" else 1
+)
 # What the logs of a training job are called, and what it says it takes.
 JOB, SEEDS = (
     ("all-seeds", f"{len(CONFIG.seeds)} seeds")
@@ -108,6 +116,24 @@ def epochs_of_finetuning(wildcards):
     if strategy.longer and strategy.matching:
         return epochs + CONFIG.pretraining_for(strategy.matching, *cell).training.epochs
     return int(epochs * (strategy.times or 1))
+
+
+def minutes_of_pretraining(wildcards):
+    """What a cluster is asked for, by the saved plan."""
+    cell = wildcards.dataset, wildcards.backbone, wildcards.pretraining
+    return NEEDS.training("pretrain", *cell, len(seeds_of(wildcards)))
+
+
+def minutes_of_finetuning(wildcards):
+    """The same for a finetuning; the trials of a strategy take equally long."""
+    strategy = CONFIG.trials[wildcards.strategy].strategy
+    cell = wildcards.dataset, wildcards.backbone, strategy
+    return NEEDS.training("finetune", *cell, len(seeds_of(wildcards)))
+
+
+def minutes_of_part(wildcards):
+    """The same for one part of a dataset."""
+    return NEEDS.part(wildcards.dataset)
 
 
 def raw_parts(wildcards):

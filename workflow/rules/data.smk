@@ -25,6 +25,8 @@ rule acquire:
     conda:
         "../../envs/cpu.yaml"
     threads: 1
+    resources:
+        runtime=minutes_of_part,
     params:
         spec=spec_of_dataset,
     message:

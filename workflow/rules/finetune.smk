@@ -38,10 +38,13 @@ rule finetune:
         f"<benchmarks>/finetune/{{dataset}}/{{backbone}}/{{strategy}}/{JOB}.tsv"
     priority: epochs_of_finetuning
     conda:
-        "../../envs/cpu.yaml"
-    threads: 1
+        ENVIRONMENT
+    threads: AT_ONCE
     resources:
         gpu=GPUS,
+        at_once=AT_ONCE,
+        runtime=minutes_of_finetuning,
+        launch="",
     params:
         spec=spec_of_finetuning,
         ancestry=ancestry_options,
@@ -49,6 +52,6 @@ rule finetune:
     message:
         f"Finetune {{wildcards.backbone}} by {{wildcards.strategy}} on {{wildcards.dataset}}, {SEEDS}"
     shell:
-        "priorbench finetune --spec {params.spec:q} --frames {input.frames:q} --neighbours {input.neighbours:q}"
-        " --split {input.splits:q} --threads {threads} {params.ancestry:q} --output {params.directories:q}"
+        "{resources.launch} priorbench finetune --spec {params.spec:q} --frames {input.frames:q} --neighbours {input.neighbours:q}"
+        " --split {input.splits:q} --threads {threads} --at-once {resources.at_once} {params.ancestry:q} --output {params.directories:q}"
         " > {log:q} 2>&1"

@@ -30,15 +30,18 @@ rule pretrain:
         f"<benchmarks>/pretrain/{{dataset}}/{{backbone}}/{{pretraining}}/{JOB}.tsv"
     priority: epochs_ahead_of_pretraining
     conda:
-        "../../envs/cpu.yaml"
-    threads: 1
+        ENVIRONMENT
+    threads: AT_ONCE
     resources:
         gpu=GPUS,
+        at_once=AT_ONCE,
+        runtime=minutes_of_pretraining,
+        launch="",
     params:
         spec=spec_of_pretraining,
         directories=run_folders,
     message:
         f"Pretrain {{wildcards.backbone}} by {{wildcards.pretraining}} on {{wildcards.dataset}}, {SEEDS}"
     shell:
-        "priorbench pretrain --spec {params.spec:q} --frames {input.frames:q} --neighbours {input.neighbours:q}"
-        " --split {input.splits:q} --threads {threads} --output {params.directories:q} > {log:q} 2>&1"
+        "{resources.launch} priorbench pretrain --spec {params.spec:q} --frames {input.frames:q} --neighbours {input.neighbours:q}"
+        " --split {input.splits:q} --threads {threads} --at-once {resources.at_once} --output {params.directories:q} > {log:q} 2>&1"

@@ -1,5 +1,6 @@
 """``priorbench plan``: the runs of an experiment and what they will cost, printed."""
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from priorbench.io import to_json
 from priorbench.plan.cost import priced
 from priorbench.plan.generation import Generation, generation_of
 from priorbench.plan.lines import Line, as_json, lines_of, sums
+from priorbench.plan.needs import MARGIN, save
 from priorbench.plan.prices import Prices
 from priorbench.plan.schedule import jobs_of, wall_seconds
 from priorbench.plan.sizes import Sizes, sizes_of
@@ -37,12 +39,18 @@ class Plan:
     notes: list[str]
 
 
-def plan(config: Path, machine: Path | None, cores: int | None, measured: bool, json: bool) -> None:
-    """Print the plan of the experiment in the file ``config``, as a table or as ``json``; nothing is written."""
+def plan(config: Path, machine: Path | None, cores: int | None, measured: bool, json: bool, keep: bool = False) -> None:
+    """Print the plan of the experiment in the file ``config``, as a table or as ``json``.
+
+    Nothing is written unless ``keep``: then the times that jobs ask a cluster for, beside the results.
+    """
     if cores is not None and cores < 1:
         raise PriorbenchError(f"--cores: {cores} is less than 1")
     made = planned(load_config(config), RESULTS, machine, cores, measured)
     print(to_json(as_object(made)) if json else as_text(made), end="\n" if not json else "")
+    if keep:
+        path = save(made, RESULTS / made.config.experiment)
+        print(f"{path}: jobs will ask a cluster for {MARGIN:g} times these times", file=sys.stderr)
 
 
 def planned(config: Config, results: Path, machine: Path | None, cores: int | None, measured: bool) -> Plan:

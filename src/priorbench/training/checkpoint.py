@@ -7,6 +7,7 @@ of a job that failed; it goes when the outputs are written.
 """
 
 import math
+import os
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +25,8 @@ from priorbench.training.optimiser import Adam
 from priorbench.training.progress import Epoch, Outcome, Row
 
 NAME = "checkpoint.safetensors"
-INTERVAL = 60.0  # s of training between two
+INTERVAL = 60.0  # s between two, unless the environment says otherwise
+VARIABLE = "PRIORBENCH_CHECKPOINT_SECONDS"
 _MOMENTS = ("first", "second", "steps")
 
 
@@ -36,11 +38,12 @@ class Keeper:
         self.identity = identity
         self.lease = lease
         self.writes = writes  # of several processes that train together, one does
+        self.interval = _interval()
         self.saved = time.monotonic()
 
     def due(self) -> bool:
-        """Whether the last one is INTERVAL old."""
-        return time.monotonic() - self.saved >= INTERVAL
+        """Whether the last one is old."""
+        return time.monotonic() - self.saved >= self.interval
 
     def save(self, model: Backbone, optimiser: Adam, outcome: Outcome, epoch: Epoch) -> None:
         """Replace the checkpoint by one of now, between two steps."""
@@ -82,6 +85,17 @@ class Keeper:
             return _restored(tensors, metadata, model, optimiser)
         except (PriorbenchError, KeyError, ValueError, TypeError, RuntimeError, IndexError):
             return "is damaged"
+
+
+def _interval() -> float:
+    text = os.environ.get(VARIABLE)
+    try:
+        value = INTERVAL if text is None else float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise PriorbenchError(f"{VARIABLE}: {text!r} is no number of seconds")
+    return value
 
 
 _OWN = ("draws", "losses", "norms")

@@ -77,13 +77,15 @@ class Process:
         return self.ranks and Ranks(self.ranks.rank, self.ranks.world)
 
 
-def run_all(specs: Sequence[Spec], inputs: Sequence[Inputs], threads: int, outputs: Sequence[Path]) -> None:
+def run_all(
+    specs: Sequence[Spec], inputs: Sequence[Inputs], threads: int, outputs: Sequence[Path], keep: bool = False
+) -> None:
     """Do the runs of several seeds one after the other; each leaves the very bytes that it leaves in a process alone.
 
     Frames and neighbours are loaded and verified once, from the first inputs.  The first run that fails ends all; what
     those before it wrote stays.  Asked to stop (SIGTERM), it saves and raises :class:`~priorbench.stop.Interrupted`;
     called again, it goes on: runs that were done are finished once more from their checkpoints.  Several processes
-    started together, by torchrun or srun, share every batch.
+    started together, by torchrun or srun, share every batch.  Checkpoints go when all is done, unless ``keep``.
     """
     if not len(specs) == len(inputs) == len(outputs):
         raise PriorbenchError(
@@ -114,7 +116,7 @@ def run_all(specs: Sequence[Spec], inputs: Sequence[Inputs], threads: int, outpu
             except (PriorbenchError, Interrupted) as error:
                 raise type(error)(f"seed {spec['seed']}: {error}") from None
             started = time.perf_counter()
-        if process.writes:
+        if process.writes and not keep:
             for output in outputs:
                 (output / CHECKPOINT).unlink(missing_ok=True)
 

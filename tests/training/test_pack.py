@@ -1,0 +1,93 @@
+"""Seeds side by side in one job: each leaves the bytes that it leaves alone; the pack stops and fails as a run does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from priorbench.cli import main
+from priorbench.io import read_json
+from priorbench.runs import joined
+from priorbench.stop import TRY_AGAIN
+from priorbench.training import checkpoint
+from priorbench.training.data import Inputs
+from priorbench.training.run import run
+from tests.training.conftest import spec
+
+SEEDS = (0, 1, 2)
+
+
+def arguments(inputs: Inputs, folder: Path, epochs: int, at_once: int) -> list[str]:
+    training = {"epochs": epochs, "batch_size": 2, "learning_rate": 1e-3}
+    given = joined([spec(seed=seed, training=training) for seed in SEEDS])
+    data = ["--frames", inputs.frames, "--neighbours", inputs.neighbours, "--split", *[inputs.split] * len(SEEDS)]
+    outputs = [folder / f"seed{seed}" for seed in SEEDS]
+    return [*map(str, ["finetune", "--spec", json.dumps(given), *data, "--at-once", at_once, "--output", *outputs])]
+
+
+def same_as_alone(inputs: Inputs, folder: Path, epochs: int) -> None:
+    for seed in SEEDS:
+        training = {"epochs": epochs, "batch_size": 2, "learning_rate": 1e-3}
+        run(spec(seed=seed, training=training), inputs, 1, folder / f"alone{seed}")
+        for name in ("model.safetensors", "test.json"):
+            own, alone = (folder / place / name for place in (f"seed{seed}", f"alone{seed}"))
+            assert own.read_bytes() == alone.read_bytes(), (seed, name)
+        left = sorted(path.name for path in (folder / f"seed{seed}").iterdir())
+        assert left == ["metrics.csv", "model.safetensors", "run.json", "test.json"]
+
+
+def test_a_seed_leaves_the_same_bytes_beside_others_and_alone(inputs: Inputs, tmp_path: Path) -> None:
+    assert main(arguments(inputs, tmp_path, 2, 2)) == 0
+    same_as_alone(inputs, tmp_path, 2)
+
+
+def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "priorbench.cli", *arguments(inputs, tmp_path, 40, 3)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    places = [tmp_path / f"seed{seed}" for seed in SEEDS]
+    while not all((place / "progress.json").exists() for place in places):
+        time.sleep(0.01)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    complaint = process.communicate()[1]
+    assert process.returncode == TRY_AGAIN, complaint
+    assert complaint.splitlines()[-1].startswith("priorbench finetune: asked to stop: seed 0, ")
+    assert all((place / checkpoint.NAME).exists() for place in places)
+    assert main(arguments(inputs, tmp_path, 40, 3)) == 0
+    same_as_alone(inputs, tmp_path, 40)
+    assert [read_json(place / "run.json")["attempts"] for place in places] == [2, 2, 2]
+
+
+def test_of_a_pack_a_finished_seed_is_kept_until_all_are(inputs: Inputs, tmp_path: Path, capfd: Any) -> None:
+    """The workflow deletes the outputs of a job that was cut; what was done must not be trained again."""
+    given = arguments(inputs, tmp_path, 2, 2)
+    (tmp_path / "seed2").mkdir()
+    (tmp_path / "seed2" / "model.safetensors").mkdir()  # cannot be replaced by a file
+    assert main(given) == 1
+    assert "seed 2: its process ended with exit code 1" in capfd.readouterr().err
+    assert (tmp_path / "seed0" / checkpoint.NAME).exists()
+    (tmp_path / "seed2" / "model.safetensors").rmdir()
+    for name in ("model.safetensors", "run.json", "metrics.csv", "test.json"):
+        (tmp_path / "seed0" / name).unlink()
+    assert main(given) == 0
+    assert "seed 0  goes on at epoch" in capfd.readouterr().out
+    same_as_alone(inputs, tmp_path, 2)
+
+
+@pytest.mark.parametrize("at_once", ["0", "-1", "some"])
+def test_a_number_that_is_none_is_refused(at_once: str, inputs: Inputs, tmp_path: Path, capsys: Any) -> None:
+    given = arguments(inputs, tmp_path, 2, 2)
+    given[given.index("--at-once") + 1] = at_once
+    try:
+        code = main(given)
+    except SystemExit as error:
+        code = int(error.code or 0)
+    assert code
+    assert "at-once" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "seed0" if (tmp_path / "seed0").exists() else tmp_path) != []
