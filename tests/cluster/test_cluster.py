@@ -22,9 +22,10 @@ import pytest
 import yaml
 
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json
+from priorbench.io import read_json, write_json
 from priorbench.lock import NAME as LOCK
 from priorbench.lock import holder_of
+from priorbench.plan.needs import NAME as PLAN
 from tests.cluster import slurm
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +142,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         shutil.copytree(found.uncut / "results/cluster/data", found.place / "results/cluster/data")
         shutil.copytree(found.uncut / ".snakemake", found.place / ".snakemake")
         cluster_options = ["--workflow-profile", str(profile), "--rerun-triggers", "mtime"]
+        write_json(found.place / "results/cluster" / PLAN, {"seconds": {"pretrain/water/quick/mask": 1000.0}})
         first_of_all = ["--prioritize", f"results/cluster/{RUNS[0]}/run.json"]
         first = snakemake(found.place, top / "first", *cluster_options, *wanted([HELD]))
         running.append(first)
@@ -255,6 +257,12 @@ def test_slurm_says_so_too(cluster: Cluster) -> None:
         m[1] for run in (*RUNS, *QUICK, *PRETRAINED) if (m := re.search(r"SLURM job (\d+)", cluster.training_log(run)))
     }
     assert said <= done | {record["JobId"] for record in trained if record["JobState"] == "REQUEUED"}
+
+
+def test_a_job_asks_for_twice_the_time_of_the_saved_plan(cluster: Cluster) -> None:
+    job = re.search(r"SLURM job (\d+)", cluster.training_log(PRETRAINED[0]))
+    assert job
+    assert {record["TimeLimit"] for record in cluster.records if record["JobId"] == job[1]} == {"34"}  # minutes
 
 
 def test_no_two_jobs_shared_a_gpu(cluster: Cluster) -> None:

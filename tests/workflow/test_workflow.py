@@ -145,9 +145,19 @@ def test_a_cluster_can_say_what_every_job_needs(plan: Plan) -> None:
     resources = [
         f"{rule}:{key}={value}" for rule, own in profile["set-resources"].items() for key, value in own.items()
     ]
-    assert any("len(input.splits)" in resource for resource in resources)
+    assert "finetune:mem_mb=8000" in resources
     result = plan("--quiet", "all", "--set-resources", *resources)
     assert result.returncode == 0, result.stderr
+
+
+def test_several_processes_for_a_run_are_launched_as_the_profile_says(plan: Plan) -> None:
+    launch = "srun --ntasks=4 --kill-on-bad-exit=1"
+    done = plan(
+        "--printshellcmds", "--set-resources", f"finetune:launch={launch}", "finetune:tasks=4", "finetune:mpi=srun"
+    )
+    assert done.returncode == 0, done.stderr
+    starts = re.findall(r"(?:Shell command:)? *(.*) priorbench finetune ", done.stdout)
+    assert set(starts) == {launch}
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)

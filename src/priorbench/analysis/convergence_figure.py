@@ -149,6 +149,8 @@ def _draw_strip(axes: Axes, panel: Panel) -> None:
         floor = _floor(panel, result)
         if floor is not None:
             axes.plot([0, curve.x[-1]], [floor / start] * 2, color=tint, lw=0.9, ls=(0, (1, 1.5)))
+    if not ends:
+        axes.set_axis_off()  # no pretraining at all
     top = max([1.1, *(1.1 * end.height for end in ends)])
     shade(axes, longest)
     axes.set_ylim(0, top)
