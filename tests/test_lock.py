@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 from priorbench import lock
 from priorbench.errors import PriorbenchError
 from priorbench.lock import NAME, Lease, describe, holder_of
+from priorbench.stop import Interrupted, Stop
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,28 @@ def test_a_second_writer_leaves_with_a_line_that_names_the_first(tmp_path: Path)
     message = str(caught.value)
     assert f"process {os.getpid()} on {socket.gethostname()} is writing there" in message
     assert "\n" not in message
+
+
+def test_a_job_of_a_cluster_waits_until_it_is_asked_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    stop = Stop()
+    threading.Timer(1.0, lambda: stop._note(signal.SIGTERM, None)).start()
+    with Lease(tmp_path) as first:
+        assert not first.wanted()
+        with pytest.raises(Interrupted, match="is writing there; run the same command"), Lease(tmp_path, stop=stop):
+            pass
+        assert not first.wanted()
+
+
+def test_a_holder_knows_that_somebody_waits(tmp_path: Path) -> None:
+    with Lease(tmp_path) as first:
+        second = threading.Thread(target=lambda: Lease(tmp_path, patience=20).__enter__().__exit__(None, None, None))
+        second.start()
+        while not first.wanted():
+            time.sleep(0.01)
+    second.join()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_writer_waits_for_the_first_to_end(tmp_path: Path) -> None:

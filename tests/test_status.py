@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 from priorbench.cli import main
-from priorbench.io import write_json
+from priorbench.config import load_config
+from priorbench.io import sha256_json, write_json
 from priorbench.lock import NAME as LOCK
+from priorbench.runs import finetune_spec, pretrain_spec
 
 CONFIG = {
     "experiment": "watched",
@@ -76,10 +78,12 @@ def test_every_run_of_the_dag_is_listed_before_anything_started(place: Path, cap
 
 
 def test_each_state_is_told_by_what_lies_in_the_folder(place: Path, capsys: Any) -> None:
-    write_json(run_folder(place, "pretrained", "mask", 0) / "run.json", {"status": "completed", "epochs": 3})
-    write_json(
-        run_folder(place, "pretrained", "mask", 1) / "run.json", {"status": "diverged", "diverged_at": "epoch 2"}
-    )
+    for seed, content in enumerate(
+        ({"status": "completed", "epochs": 3}, {"status": "diverged", "diverged_at": "epoch 2"})
+    ):
+        settings = sha256_json(pretrain_spec(load_config(Path("watched.yaml")), "water", "egnn", "mask", seed))
+        folder = run_folder(place, "pretrained", "mask", seed)
+        write_json(folder / "run.json", content | {"config_hash": settings})
     running = run_folder(place, "runs", "scratch", 0)
     write_json(running / "progress.json", RUNNING | {"time": time.time()})
     lease(running, 3)
@@ -108,6 +112,22 @@ def test_each_state_is_told_by_what_lies_in_the_folder(place: Path, capsys: Any)
     assert "line 3" not in text
     assert "diverged  pretrain  water  egnn  mask  seed 1  epoch 2" in text
     assert "[####################] 2/2" in text
+
+
+def test_a_run_of_another_configuration_is_outdated(place: Path, capsys: Any) -> None:
+    settings = sha256_json(finetune_spec(load_config(Path("watched.yaml")), "water", "egnn", "scratch", 0))
+    record = run_folder(place, "runs", "scratch", 0) / "run.json"
+    write_json(record, {"status": "completed", "config_hash": settings})
+    assert states(capsys)["finetune scratch 0"]["state"] == "done"
+    write_json(record, {"status": "completed", "config_hash": "another"})
+    assert states(capsys)["finetune scratch 0"]["state"] == "outdated"
+
+
+def test_a_seed_that_its_job_has_not_come_to_is_queued(place: Path, capsys: Any) -> None:
+    folder = run_folder(place, "runs", "scratch", 0)
+    write_json(folder / "progress.json", {"state": "waiting", "time": time.time()})
+    lease(folder, 1)
+    assert states(capsys)["finetune scratch 0"]["state"] == "queued"
 
 
 def test_a_job_that_waits_on_a_free_folder_after_a_failure_is_running(place: Path, capsys: Any) -> None:

@@ -93,6 +93,10 @@ def train(args: argparse.Namespace) -> None:
     if args.at_once < 1:
         raise PriorbenchError(f"--at-once: {args.at_once} is less than 1")
     if args.at_once > 1 and len(args.output) > 1:
+        from priorbench.training.parallel import together
+
+        if together():
+            raise PriorbenchError("--at-once: seeds side by side and several processes for a run exclude each other")
         from priorbench.training.pack import pack
 
         pack(args.command, separated(spec), inputs, args.output, args.threads, args.at_once)

@@ -6,6 +6,7 @@ gone is not waited for.
 """
 
 import json
+import math
 import os
 import secrets
 import socket
@@ -17,8 +18,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from priorbench.errors import PriorbenchError
+from priorbench.stop import Interrupted, Stop
 
-NAME = ".lock"
+NAME, WAITING = ".lock", ".waiting"
 BEAT, STALE, PATIENCE = 5.0, 30.0, 45.0  # s
 
 
@@ -31,9 +33,12 @@ def identity() -> dict[str, Any]:
 class Lease:
     """The right to write into a folder, held while inside."""
 
-    def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
+    def __init__(self, folder: Path, patience: float | None = None, stop: Stop | None = None) -> None:
         self.path = folder / NAME
-        self.patience = patience
+        # A job of a cluster waits until it is asked to stop: to come again would cost one of its retries.
+        self.patience = patience or (math.inf if "SLURM_JOB_ID" in os.environ else PATIENCE)
+        self.stop = stop
+        self.waiting = self.path.with_name(f"{WAITING}-{secrets.token_hex(8)}")
         self.token = secrets.token_hex(8)
         self._ended = threading.Event()
         self._beating = threading.Thread(target=self._beat, daemon=True)
@@ -41,18 +46,26 @@ class Lease:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         watch, deadline = _Watch(self.path), time.monotonic() + self.patience
-        while not self._created():
-            if watch.abandoned():
-                watch.remove()
-            elif time.monotonic() > deadline:
-                raise PriorbenchError(
-                    f"{self.path.parent}: {describe(watch.holder)} is writing there; wait for it, or end it and run "
-                    "this again"
-                )
-            else:
+        try:
+            while not self._created():
+                if watch.abandoned():
+                    watch.remove()
+                    continue
+                busy = f"{self.path.parent}: {describe(watch.holder)} is writing there"
+                if self.stop:
+                    raise Interrupted(f"{busy}; run the same command when it has ended")
+                if time.monotonic() > deadline:
+                    raise PriorbenchError(f"{busy}; wait for it, or end it and run this again")
+                self.waiting.touch()
                 time.sleep(0.2)
+        finally:
+            self.waiting.unlink(missing_ok=True)
         self._beating.start()
         return self
+
+    def wanted(self) -> bool:
+        """Whether somebody waits for it."""
+        return any(self.path.parent.glob(f"{WAITING}-*"))
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

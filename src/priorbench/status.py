@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from priorbench.config import Config, load_config
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json, to_json
+from priorbench.io import read_json, sha256_json, to_json
 from priorbench.lock import NAME as LOCK
 from priorbench.lock import STALE, describe, holder_of
+from priorbench.runs import finetune_spec, pretrain_spec
 
-State = Literal["running", "cut", "failed", "diverged", "queued", "done"]
-STATES: tuple[State, ...] = ("running", "failed", "cut", "diverged", "queued", "done")
+State = Literal["running", "cut", "failed", "diverged", "outdated", "queued", "done"]
+STATES: tuple[State, ...] = ("running", "failed", "cut", "diverged", "outdated", "queued", "done")
 PROGRESS = "progress.json"
 LINES = 5  # of the log of a failed run
 
@@ -72,18 +73,30 @@ def statuses(config: Config, folder: Path) -> list[RunStatus]:
     ]
     job = "all-seeds" if config.seeds_per_job == "all" else "seed{seed}"
     return [
-        _status(stage, cell, seed, folder / top, folder / "logs" / stage / "/".join(cell) / job.format(seed=seed))
-        for stage, top, cells in (("pretrain", "pretrained", pretrainings), ("finetune", "runs", runs))
+        _status(
+            stage,
+            cell,
+            seed,
+            folder / top,
+            folder / "logs" / stage / "/".join(cell) / job.format(seed=seed),
+            sha256_json(spec(config, *cell, seed)),
+        )
+        for stage, top, cells, spec in (
+            ("pretrain", "pretrained", pretrainings, pretrain_spec),
+            ("finetune", "runs", runs, finetune_spec),
+        )
         for cell in cells
         for seed in config.seeds
     ]
 
 
-def _status(stage: str, cell: tuple[str, str, str], seed: int, top: Path, log: Path) -> RunStatus:
+def _status(stage: str, cell: tuple[str, str, str], seed: int, top: Path, log: Path, settings: str) -> RunStatus:
     folder = top / "/".join(cell) / f"seed{seed}"
     known: dict[str, Any] = {"log": f"{log}.log"}
     if (record := _json(folder / "run.json")) is not None:
         state: State = "diverged" if record.get("status") == "diverged" else "done"
+        if record.get("config_hash") != settings:
+            state = "outdated"  # of another configuration; it will be repeated
         known |= {"epoch": record.get("epochs"), "epochs": record.get("epochs"), "message": record.get("diverged_at")}
         known |= {"force_rmse": record.get("val_force_rmse"), "loss": record.get("loss_best")}
         known |= {"structures_per_s": record.get("structures_per_s")}
@@ -99,6 +112,8 @@ def _status(stage: str, cell: tuple[str, str, str], seed: int, top: Path, log: P
 def _unfinished(folder: Path) -> tuple[State, dict[str, Any]]:
     """The state of a run without a record, and its progress; a lease that is no longer beaten is of a dead process."""
     progress, holder = _json(folder / PROGRESS) or {}, holder_of(folder)
+    if progress.get("state") == "waiting":
+        return "queued", progress if holder else {}  # its job has not come to it yet
     if holder is not None and _beaten(folder / LOCK):
         return "running", {**progress, **holder, "message": None}
     if progress.get("state") == "failed":

@@ -28,7 +28,7 @@ BOND_ONLY, NEIGHBOURS = 1.2, 3.4  # Å: nothing but the O–H bond, and the firs
 FLOORS = {"vector": 0.479, "gradient": 0.730}
 ROTATIONS = 10  # copies of each training frame, for networks that do not know that directions are all alike
 SIZES = {"forcenet": {"frequencies": 12}}
-EPOCHS = {"gns": 14, "forcenet": 10}
+EPOCHS = {"gns": 24, "forcenet": 10}
 RATES = {"gns": 1e-3}
 
 

@@ -1,5 +1,6 @@
 """A training that is cut goes on to the very bytes of one that is not."""
 
+import errno
 import json
 import os
 import signal
@@ -105,6 +106,60 @@ def test_seeds_of_one_job_go_on_where_it_was_cut(every: int, inputs: Inputs, tmp
         )
 
 
+def test_cut_while_it_validates(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = case("gns", "potential") | {"training": EPOCHS | {"batch_size": 1}}
+    run(one, inputs, 1, tmp_path / "whole")
+    calls, real = [0], priorbench.training.loop.parts_of
+
+    def parts(*given: Any) -> Any:
+        calls[0] += 1
+        if calls[0] % 3 == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*given)
+
+    monkeypatch.setattr(priorbench.training.loop, "parts_of", parts)
+    assert until_done(lambda: run(one, inputs, 1, tmp_path / "cut")) >= 3
+    same(tmp_path / "whole", tmp_path / "cut", read_json(tmp_path / "cut/run.json")["attempts"])
+
+
+def test_a_copy_of_the_job_that_waited_finishes_from_what_is_left(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its workflow has removed the outputs, or will."""
+    one = case("gns", "potential")
+    run(one, inputs, 1, tmp_path / "whole")
+    monkeypatch.setattr("priorbench.lock.Lease.wanted", lambda lease: True)
+    run(one, inputs, 1, tmp_path / "run")
+    monkeypatch.undo()
+    for path in (tmp_path / "run").iterdir():
+        if path.name != checkpoint.NAME:
+            path.unlink()
+    run(one, inputs, 1, tmp_path / "run")
+    assert "seed 0  goes on at epoch 3, step 9 of 9\n" in capsys.readouterr().out
+    same(tmp_path / "whole", tmp_path / "run", 2)
+
+
+def test_a_file_system_that_fails_is_no_damage(
+    inputs: Inputs, tmp_path: Path, cut: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(5)
+    with pytest.raises(Interrupted):
+        run(case("gns", "potential"), inputs, 1, tmp_path / "run")
+    content = (tmp_path / "run" / checkpoint.NAME).read_bytes()
+    real = Path.open
+
+    def failing(path: Path, *given: Any, **options: Any) -> Any:
+        if path.name == checkpoint.NAME:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *given, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        run(case("gns", "potential"), inputs, 1, tmp_path / "run")
+    monkeypatch.setattr(Path, "open", real)
+    assert (tmp_path / "run" / checkpoint.NAME).read_bytes() == content
+
+
 def test_the_command_says_that_it_wants_to_be_run_again(
     inputs: Inputs, tmp_path: Path, cut: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +235,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_used(
     cut(1000)
     run(one, inputs, 1, tmp_path / "run")
     assert "starting again" in capsys.readouterr().out
+    assert not (tmp_path / "run" / checkpoint.REJECTED).exists()  # gone with the checkpoint when the run was done
     monkeypatch.undo()
     assert (tmp_path / "run/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
     assert record(tmp_path / "run")["attempts"] == 1

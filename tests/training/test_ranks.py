@@ -96,6 +96,14 @@ def test_two_go_on_where_one_was_cut(alone: Path) -> None:
     assert record(alone / "one-two")["attempts"] == 2
 
 
+def test_processes_that_see_different_checkpoints_do_not_train_together(alone: Path) -> None:
+    """A file system may show one node an older file than the other."""
+    assert job(str(alone), str(alone / "seen"), True) == "cut"
+    folders = [{"folder": str(alone), "output": str(alone / name), "cut": False} for name in ("seen", "unseen")]
+    with pytest.raises(PriorbenchError, match="the processes of this run see different checkpoints"):
+        together("tests.training.test_ranks:job", folders)
+
+
 def test_a_network_with_batch_statistics_says_that_it_needs_one_process(alone: Path) -> None:
     """Its loss would be another with other statistics."""
     with pytest.raises(PriorbenchError, match="ForceNet has batch statistics"):

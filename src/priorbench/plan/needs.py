@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "plan.json"
 MARGIN = 2.0
-LEAST, UNKNOWN = 20, 480  # minutes
+LEAST, UNKNOWN, MOST = 20, 480, 1440  # minutes; what takes longer than a day is cut and goes on
 
 
 def save(made: "Plan", folder: Path) -> Path:
@@ -56,7 +56,8 @@ class Needs:
 
     def _minutes(self, key: str, times: int) -> int:
         seconds = self.seconds.get(key)
-        return UNKNOWN * times if seconds is None else max(LEAST, math.ceil(MARGIN * seconds * times / 60))
+        minutes = UNKNOWN * times if seconds is None else max(LEAST, math.ceil(MARGIN * seconds * times / 60))
+        return min(minutes, MOST)
 
 
 def _parts(data: dict[str, float]) -> dict[str, float]:

@@ -25,6 +25,7 @@ from priorbench.training.optimiser import Adam
 from priorbench.training.progress import Epoch, Outcome, Row
 
 NAME = "checkpoint.safetensors"
+REJECTED = "checkpoint-rejected.safetensors"  # the last one that did not fit; nobody reads it
 INTERVAL = 60.0  # s between two, unless the environment says otherwise
 VARIABLE = "PRIORBENCH_CHECKPOINT_SECONDS"
 _MOMENTS = ("first", "second", "steps")
@@ -75,6 +76,15 @@ class Keeper:
         """
         if not self.path.exists():
             return None
+        with self.path.open("rb") as file:  # a file system that fails is no damage: the error ends this attempt
+            while file.read(1 << 20):
+                pass
+        problem = self._restored(model, optimiser)
+        if isinstance(problem, str) and self.writes:
+            self.path.replace(self.path.with_name(REJECTED))
+        return problem
+
+    def _restored(self, model: Backbone, optimiser: Adam) -> tuple[Outcome, Epoch] | str:
         try:
             arrays, metadata = read_tensors(self.path)
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -9,13 +9,14 @@ Between any two steps a training can be cut: it saves what it has done and goes 
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from priorbench.backbones.base import Backbone
 from priorbench.config import Training
+from priorbench.errors import PriorbenchError
 from priorbench.stop import Interrupted, Stop
 from priorbench.tasks.base import Task, loss
 from priorbench.tasks.readout import read_out
@@ -86,6 +87,8 @@ class Loop:
             self.outcome, self.epoch = found
             self.outcome.attempts += 1
             self.restored = True
+        if ranks and not ranks.agree(self.outcome.steps + (0 if self.restored is True else -1)):
+            raise PriorbenchError("the processes of this run see different checkpoints; run it again")
 
     def run(self) -> Outcome:
         """Train to the end."""
@@ -97,9 +100,13 @@ class Loop:
         epochs = math.ceil(self.steps / self.per_epoch)
         while not outcome.diverged and self.epoch.number <= epochs:
             self._pass()
-            row = self._ended()
-            if not outcome.diverged:
-                self._judge(row | self._validated())
+            row, diverged = self._summary()
+            # Before the pass is counted: when asked to stop here, it is saved as it stands after its last step.
+            validated = {} if diverged else self._validated()
+            outcome.seconds, outcome.diverged = row["seconds"], diverged
+            outcome.structure_steps += self.epoch.structures
+            if not diverged:
+                self._judge(row | validated)
             self.epoch = self._begun(self.epoch.number + 1)
         return outcome
 
@@ -148,36 +155,38 @@ class Loop:
     def _save(self) -> None:
         assert self.keeper is not None
         self.keeper.save(self.model, self.optimiser, self.outcome, self.epoch)
-        stopped = self.ranks.any(bool(self.stop)) if self.ranks else bool(self.stop)
-        if stopped:
+        if self._asked():
             raise Interrupted(
                 f"epoch {self.epoch.number}, step {self.outcome.steps} of {self.steps} is saved; run the same command "
                 "to go on"
             )
 
-    def _ended(self) -> Row:
-        """The row of the pass that has ended, which is counted.
+    def _asked(self) -> bool:
+        """Whether one of the processes was asked to stop."""
+        return self.ranks.any(bool(self.stop)) if self.ranks else bool(self.stop)
 
-        What is not finite is noticed here; the weights kept are those of an earlier epoch.
+    def _summary(self) -> tuple[Row, str | None]:
+        """The row of the pass that has ended, and where it stopped being finite.
+
+        That is noticed here; the weights kept are those of an earlier epoch.
         """
-        epoch, outcome = self.epoch, self.outcome
+        epoch, outcome, diverged = self.epoch, self.outcome, None
         losses, norms = torch.stack(epoch.losses), torch.stack(epoch.norms)
         mean, largest = float(losses.sum()) / epoch.structures, float(norms.max())
-        outcome.seconds += epoch.seconds
-        outcome.structure_steps += epoch.structures
         if not (math.isfinite(mean) and math.isfinite(largest)):
             first_bad = int((~torch.isfinite(losses + norms)).nonzero()[0])
             at = f"epoch {epoch.number}, batch {first_bad}"
-            outcome.diverged = f"{at}: loss {mean}, largest gradient norm {largest}"
-        return {
+            diverged = f"{at}: loss {mean}, largest gradient norm {largest}"
+        row = {
             "epoch": epoch.number,
             "step": outcome.steps,
-            "seconds": outcome.seconds,
+            "seconds": outcome.seconds + epoch.seconds,
             "learning_rate": epoch.learning_rate,
             "train_loss": mean,
             "grad_norm": largest,
             "structures_per_s": epoch.structures / epoch.seconds,
         }
+        return row, diverged
 
     def _judge(self, row: Row) -> None:
         """Record a validated epoch and keep its weights where they are the ones to keep."""
@@ -193,9 +202,17 @@ class Loop:
 
     def _validated(self) -> Row:
         started = time.perf_counter()
-        row = validate(self.model, self.task, self.validation_store, self.training, self.seed, self.ranks)
+        model, store = self.model, self.validation_store
+        row = validate(model, self.task, store, self.training, self.seed, self.ranks, self._between)
         self.outcome.validation_seconds += time.perf_counter() - started
         return row
+
+    def _between(self) -> None:
+        """Between two batches of a validation: asked to stop, save what was done before it."""
+        if self.keeper is not None and self._asked():
+            if self.outcome.rows:
+                self._save()
+            raise Interrupted("nothing was done yet; run the same command again")
 
 
 def train(
@@ -206,7 +223,13 @@ def train(
 
 
 def validate(
-    model: Backbone, task: Task, store: Store, training: Training, seed: int, ranks: Ranks | None = None
+    model: Backbone,
+    task: Task,
+    store: Store,
+    training: Training,
+    seed: int,
+    ranks: Ranks | None = None,
+    between: Callable[[], None] | None = None,
 ) -> Row:
     """Validation loss with fixed draws, and the RMSEs where the task reports squared errors (scaled units).
 
@@ -218,6 +241,8 @@ def validate(
     draws = generator(seed, VALIDATION)
     with torch.no_grad():
         for structures in torch.arange(len(store), device=store.positions.device).split(training.batch_size):
+            if between is not None:
+                between()
             example = task.corrupt(store.batch(structures), draws)
             for name, count in task.counts(example).items():
                 counts[name] = counts.get(name, 0) + count

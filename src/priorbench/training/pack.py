@@ -80,21 +80,22 @@ def side_by_side(commands: Mapping[str, Command], at_once: int) -> None:
         finally:
             for process in running.values():
                 process.kill()
-    _judge({name: codes[name] for name in commands if name in codes}, stop)
+    _judge({name: codes[name] for name in commands if name in codes}, [name for name, _ in waiting])
 
 
-_AGAIN = (TRY_AGAIN, -signal.SIGTERM, 128 + signal.SIGTERM)  # the latter two: before there was anything to save
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The latter: before there was anything to save.
+_AGAIN = (TRY_AGAIN, *(-number for number in _SIGNALS), *(128 + number for number in _SIGNALS))
 
 
 def _over(stop: Stop, codes: dict[str, int]) -> bool:
     return bool(stop) or any(codes.values())
 
 
-def _judge(codes: dict[str, int], stop: Stop) -> None:
+def _judge(codes: dict[str, int], waiting: list[str]) -> None:
     for name, code in codes.items():
         if code not in (0, *_AGAIN):
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise PriorbenchError(f"{name}: its process ended with {how}; its own line above says why")
-    if stop or any(codes.values()):
-        cut = [name for name, code in codes.items() if code]
-        raise Interrupted(f"{', '.join(cut) or 'what is left'}: saved; run the same command to go on")
+    if cut := [*(name for name, code in codes.items() if code), *waiting]:
+        raise Interrupted(f"{', '.join(cut)}: saved or not begun; run the same command to go on")

@@ -60,6 +60,12 @@ class Ranks:
         """Whether it is so in one of the processes; all must ask at the same step."""
         return bool(self._added(torch.tensor([float(flag)], dtype=torch.float64))[0] > 0)
 
+    def agree(self, value: float) -> bool:
+        """Whether all processes have the same ``value``."""
+        mine = torch.tensor([value, value * value], dtype=torch.float64)
+        total, squares = self._added(mine).tolist()
+        return bool(total == self.world * value and squares == self.world * value * value)
+
     def sums(self, own: Mapping[str, Tensor], names: Iterable[str], device: torch.device) -> dict[str, Tensor]:
         """The sums () of each of the ``names`` over all processes; a process may lack some."""
         names = list(names)
@@ -111,6 +117,11 @@ def ranks_from_environment(device: str = "cpu") -> Ranks | None:
     except (RuntimeError, ValueError) as error:  # DistNetworkError and its like
         raise PriorbenchError(f"rank {found[0]} of {found[1]}: {str(error).splitlines()[0]}; {ADVICE}") from None
     return Ranks(*found)
+
+
+def together() -> bool:
+    """Whether ``torchrun`` or ``srun`` started this process as one of several."""
+    return _read({**_of_slurm(os.environ), **os.environ}) is not None
 
 
 def _of_slurm(environment: Mapping[str, str]) -> dict[str, str]:

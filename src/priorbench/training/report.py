@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from priorbench.io import write_json, write_rows
-from priorbench.lock import identity
+from priorbench.lock import Lease, identity
 from priorbench.training.data import MEV
 from priorbench.training.labels import Labels
 from priorbench.training.progress import Row
@@ -57,33 +57,33 @@ def write_progress(folder: Path, state: str, **values: Any) -> None:
 class Reporter:
     """Writes one line per epoch to the log, all rows to the metrics file, RMSEs in meV, and the last to the progress.
 
-    Of several processes that train together, one reports (``speaks``).
+    Of several processes that train together, one reports: that which has the ``lease`` of the folder.
     """
 
-    def __init__(self, folder: Path, labels: Labels, epochs: int, seed: int, speaks: bool = True) -> None:
+    def __init__(self, folder: Path, labels: Labels, epochs: int, seed: int, lease: Lease | None) -> None:
         self.folder = folder
         self.unit = labels.scale * MEV
         self.epochs = epochs
         self.seed = seed
-        self.speaks = speaks
+        self.lease = lease
         self.rows: list[Row] = []
-        if speaks:
+        if lease is not None:
             self._write({"epoch": 0})
 
     def say(self, text: str) -> None:
         """One line in the log."""
-        if self.speaks:
+        if self.lease is not None:
             say(self.seed, text)
 
     def resume(self, rows: Sequence[Row]) -> None:
         """Take over the rows of an earlier process."""
         self.rows = [self._columns(self._converted(row)) for row in rows]
-        if self.speaks and rows:
+        if rows:
             self._write(self._converted(rows[-1]))
 
     def __call__(self, row: Row) -> None:
         """Take one epoch's row."""
-        if not self.speaks:
+        if self.lease is None:
             return
         eta, values = row.get("eta"), self._converted(row)
         self.rows.append(self._columns(values))
@@ -91,6 +91,9 @@ class Reporter:
         say(self.seed, self._line(values, eta))
 
     def _write(self, last: Row) -> None:
+        if self.lease is None:
+            return
+        self.lease.check()
         write_rows(self.folder / "metrics.csv", self.rows, METRICS)
         shown = {name: value for name in (*METRICS, "eta") if (value := last.get(name)) is not None}
         finite = {name: value if math.isfinite(value) else None for name, value in shown.items()}

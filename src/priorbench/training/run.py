@@ -25,13 +25,14 @@ from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import write_test
 from priorbench.io import read_json, remove_leftovers, sha256_json, write_json
 from priorbench.lock import Lease
+from priorbench.provenance import code_hash
 from priorbench.registry import load
 from priorbench.runs import Spec
 from priorbench.stop import Interrupted, Stop, noticed
 from priorbench.tasks.base import Task
 from priorbench.training import record
 from priorbench.training.checkpoint import NAME as CHECKPOINT
-from priorbench.training.checkpoint import Keeper
+from priorbench.training.checkpoint import REJECTED, Keeper
 from priorbench.training.data import Data, Inputs, Source, fingerprints
 from priorbench.training.flops import flops_per_structure
 from priorbench.training.loop import Loop, steps_per_epoch
@@ -101,34 +102,41 @@ def run_all(
         if ranks is not None:
             held.callback(ranks.leave)
         process = Process(threads, stop, ranks)
-        leases = [held.enter_context(Lease(output)) if process.writes else None for output in outputs]
+        leases = [held.enter_context(Lease(output, stop=stop)) if process.writes else None for output in outputs]
+        if ranks is not None:
+            ranks.wait()  # until the first has the folders: what it finds there the others must find, too
         if process.writes and (where := whereabouts(specs[0]["device"])):
             print(where, flush=True)
         for output in outputs if process.writes else ():
             for name in (*OUTPUTS, CHECKPOINT, PROGRESS):
                 remove_leftovers(output / name)
-        with _told(outputs, process):
+            write_progress(output, "waiting")
+        with _told(outputs, leases):
             source = Source.load(inputs[0], specs[0]["backbone"]["cutoff"])
         for spec, files, output, lease in zip(specs, inputs, outputs, leases, strict=True):
             try:
-                with _told([output], process):
+                with _told([output], [lease]):
                     _run(spec, source, files, process, output, lease, started)
             except (PriorbenchError, Interrupted) as error:
                 raise type(error)(f"seed {spec['seed']}: {error}") from None
             started = time.perf_counter()
-        if process.writes and not keep:
-            for output in outputs:
-                (output / CHECKPOINT).unlink(missing_ok=True)
+        for output, lease in zip(outputs, leases, strict=True):
+            # Who waits for the folder is a copy of this job whose workflow has removed, or will, what is written here.
+            if lease is not None and not keep and not lease.wanted():
+                for name in (CHECKPOINT, REJECTED):
+                    (output / name).unlink(missing_ok=True)
 
 
 @contextmanager
-def _told(outputs: Sequence[Path], process: Process) -> Iterator[None]:
-    """Whatever ends the block is said in the folders of the runs."""
+def _told(outputs: Sequence[Path], leases: Sequence[Lease | None]) -> Iterator[None]:
+    """Whatever ends the block is said in the folders of the runs, as long as they are this process's."""
     try:
         yield
     except BaseException as error:
         state = "cut" if isinstance(error, Interrupted) else "failed"
-        for output in outputs if process.writes else ():
+        for output, lease in zip(outputs, leases, strict=True):
+            if lease is None or not lease.held():
+                continue
             write_progress(output, state, message=str(error) or type(error).__name__)
         raise
 
@@ -156,7 +164,7 @@ def _run(
     flops = flops_per_structure(model, task, data.train, training.batch_size)
     steps = budget_steps(spec, inputs, training, len(data.train), flops)
     epochs = math.ceil(steps / steps_per_epoch(len(data.train), training.batch_size))
-    reporter = Reporter(output, data.labels, epochs, spec["seed"], process.writes)
+    reporter = Reporter(output, data.labels, epochs, spec["seed"], lease)
     keeper = Keeper(output, _identity(spec, data, start, steps), lease, process.writes)
     loop = Loop(
         model, task, (data.train, data.validation), training, steps, spec["seed"], reporter,
@@ -218,7 +226,7 @@ def _train(loop: Loop, spec: Spec, reporter: Reporter, parent: Parent | None) ->
 
 def _identity(spec: Spec, data: Data, start: str, steps: int) -> str:
     """What a training must have in common with one that is to go on from its checkpoint."""
-    parts = [spec, data.data_hash, data.split_hash, start, steps, __version__, torch.__version__]
+    parts = [spec, data.data_hash, data.split_hash, start, steps, __version__, torch.__version__, code_hash()]
     return sha256_json(parts)
 
 
