@@ -93,9 +93,9 @@ def train(args: argparse.Namespace) -> None:
     if args.at_once < 1:
         raise PriorbenchError(f"--at-once: {args.at_once} is less than 1")
     if args.at_once > 1 and len(args.output) > 1:
-        from priorbench.training.parallel import together
+        from priorbench.training.parallel import one_of_several
 
-        if together():
+        if one_of_several():
             raise PriorbenchError("--at-once: seeds side by side and several processes for a run exclude each other")
         from priorbench.training.pack import pack
 

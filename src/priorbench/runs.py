@@ -13,6 +13,10 @@ from priorbench.errors import PriorbenchError
 
 Spec = dict[str, Any]
 
+# Beside the outputs in a run's folder, until the run is done.
+PROGRESS = "progress.json"
+CHECKPOINT = "checkpoint.safetensors"
+
 
 def dataset_spec(config: Config, dataset: str) -> Spec:
     """What the frames of a dataset depend on."""

@@ -14,11 +14,10 @@ from priorbench.errors import PriorbenchError
 from priorbench.io import read_json, sha256_json, to_json
 from priorbench.lock import NAME as LOCK
 from priorbench.lock import STALE, describe, holder_of
-from priorbench.runs import finetune_spec, pretrain_spec
+from priorbench.runs import CHECKPOINT, PROGRESS, finetune_spec, pretrain_spec
 
 State = Literal["running", "cut", "failed", "diverged", "outdated", "queued", "done"]
 STATES: tuple[State, ...] = ("running", "failed", "cut", "diverged", "outdated", "queued", "done")
-PROGRESS = "progress.json"
 LINES = 5  # of the log of a failed run
 
 
@@ -118,7 +117,7 @@ def _unfinished(folder: Path) -> tuple[State, dict[str, Any]]:
         return "running", {**progress, **holder, "message": None}
     if progress.get("state") == "failed":
         return "failed", progress
-    if progress or (folder / "checkpoint.safetensors").exists():
+    if progress or (folder / CHECKPOINT).exists():
         return "cut", progress
     return "queued", {}
 

@@ -70,7 +70,7 @@ def why_not() -> str | None:
     """Why no cluster can be brought up here; None where it can."""
     if os.geteuid() != 0:
         return "needs root"
-    if not shutil.which("apt-get") and any(program() is None for program in _programs()):
+    if not shutil.which("apt-get") and _missing():
         return "needs Debian, or SLURM and munge installed"
     for name in ("slurm.conf", "gres.conf"):
         place = ETC / name
@@ -178,13 +178,13 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.2)
 
 
-def _programs() -> list[Callable[[], str | None]]:
+def _missing() -> list[str]:
     path = os.environ["PATH"] + ":/usr/sbin"
-    return [lambda name=name: shutil.which(name, path=path) for name in PROGRAMS]
+    return [name for name in PROGRAMS if shutil.which(name, path=path) is None]
 
 
 def _install() -> None:
-    if all(program() for program in _programs()):
+    if not _missing():
         return
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES]):

@@ -94,7 +94,6 @@ class Cluster:
     cuts: int = 0
     requeues: int = 0
     powered_off: str | None = None
-    states: list[dict[str, Any]] = field(default_factory=list)
     records: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 

@@ -19,7 +19,7 @@ from priorbench.neighbours import Neighbours, build
 from priorbench.registry import BACKBONES, load
 from priorbench.tasks.masking import Masking, MaskingOptions
 from priorbench.training.labels import Labels
-from priorbench.training.loop import steps_per_epoch, train
+from priorbench.training.loop import Loop, steps_per_epoch
 from priorbench.training.model import build as network
 from priorbench.training.store import Store
 from tests.conftest import random_rotation
@@ -78,7 +78,7 @@ def held_out_loss(water: dict[str, Frames], name: str, folder: Path, cutoff: flo
     training = Training(epochs=EPOCHS.get(name, 3), batch_size=2, learning_rate=RATES.get(name, 3e-3))
     steps = training.epochs * steps_per_epoch(len(stores[0]), training.batch_size)
     task = Masking(MaskingOptions(ratio=0.5))
-    outcome = train(model, task, stores, training, steps, 0, lambda row: None)
+    outcome = Loop(model, task, stores, training, steps, 0, lambda row: None).run()
     return outcome.best["val_loss"], task.floor(stores[1], model.readout)
 
 

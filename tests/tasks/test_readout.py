@@ -13,7 +13,7 @@ from priorbench.tasks.masking import Masking, MaskingOptions
 from priorbench.tasks.potential import Potential, PotentialOptions
 from priorbench.tasks.readout import read_out
 from priorbench.training.flops import flops_per_structure
-from priorbench.training.loop import train
+from priorbench.training.loop import Loop
 from priorbench.training.optimiser import Adam
 from priorbench.training.step import accumulate
 from tests.conftest import make_frames, make_store
@@ -202,7 +202,7 @@ def test_flops_of_whole_batches_are_those_that_small_graphs_foretell(spec, reado
 def test_every_pretraining_learns_with_every_readout(spec, readout, name, tmp_path):
     cls, store = load("task", name), make_store(make_frames(3), tmp_path, CUTOFF)
     task, training = cls(cls.Options(readout=readout)), Training(epochs=2, batch_size=2, learning_rate=3e-3)
-    outcome = train(network(spec), task, (store, store), training, 3, 0, lambda row: None)
+    outcome = Loop(network(spec), task, (store, store), training, 3, 0, lambda row: None).run()
     assert outcome.diverged is None
     assert outcome.steps == 3
     model, example = network(spec).train(), task.corrupt(store.batch(torch.arange(3)), torch.Generator().manual_seed(0))

@@ -16,7 +16,7 @@ from priorbench.cli import main
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_json
 from priorbench.registry import BACKBONES, TASKS
-from priorbench.runs import joined
+from priorbench.runs import CHECKPOINT, joined
 from priorbench.stop import TRY_AGAIN, Interrupted
 from priorbench.training import checkpoint
 from priorbench.training.data import Inputs
@@ -132,7 +132,7 @@ def test_a_copy_of_the_job_that_waited_finishes_from_what_is_left(
     run(one, inputs, 1, tmp_path / "run")
     monkeypatch.undo()
     for path in (tmp_path / "run").iterdir():
-        if path.name != checkpoint.NAME:
+        if path.name != CHECKPOINT:
             path.unlink()
     run(one, inputs, 1, tmp_path / "run")
     assert "seed 0  goes on at epoch 3, step 9 of 9\n" in capsys.readouterr().out
@@ -145,11 +145,11 @@ def test_a_file_system_that_fails_is_no_damage(
     cut(5)
     with pytest.raises(Interrupted):
         run(case("gns", "potential"), inputs, 1, tmp_path / "run")
-    content = (tmp_path / "run" / checkpoint.NAME).read_bytes()
+    content = (tmp_path / "run" / CHECKPOINT).read_bytes()
     real = Path.open
 
     def failing(path: Path, *given: Any, **options: Any) -> Any:
-        if path.name == checkpoint.NAME:
+        if path.name == CHECKPOINT:
             raise OSError(errno.EIO, "Input/output error")
         return real(path, *given, **options)
 
@@ -157,7 +157,7 @@ def test_a_file_system_that_fails_is_no_damage(
     with pytest.raises(OSError, match="Input/output error"):
         run(case("gns", "potential"), inputs, 1, tmp_path / "run")
     monkeypatch.setattr(Path, "open", real)
-    assert (tmp_path / "run" / checkpoint.NAME).read_bytes() == content
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == content
 
 
 def test_the_command_says_that_it_wants_to_be_run_again(
@@ -198,7 +198,7 @@ def test_killed_without_warning_at_any_moment(inputs: Inputs, tmp_path: Path, mo
     one = case("gns", "potential") | {"training": EPOCHS | {"epochs": 40}}
     run(one, inputs, 1, tmp_path / "whole")
     monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
-    held, log = tmp_path / "cut" / checkpoint.NAME, tmp_path / "log"
+    held, log = tmp_path / "cut" / CHECKPOINT, tmp_path / "log"
     for attempt in range(21):
         before = held.stat().st_mtime_ns if held.exists() else 0
         child = started(lambda: run(one, inputs, 1, tmp_path / "cut"), log)
@@ -222,7 +222,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_used(
     cut(5)
     with pytest.raises(Interrupted):
         run(one, inputs, 1, tmp_path / "run")
-    path = tmp_path / "run" / checkpoint.NAME
+    path = tmp_path / "run" / CHECKPOINT
     content = path.read_bytes()
     if fault == "cut short":
         path.write_bytes(content[: len(content) // 2])

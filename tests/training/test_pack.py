@@ -13,9 +13,8 @@ import pytest
 
 from priorbench.cli import main
 from priorbench.io import read_json
-from priorbench.runs import joined
+from priorbench.runs import CHECKPOINT, joined
 from priorbench.stop import TRY_AGAIN
-from priorbench.training import checkpoint
 from priorbench.training.data import Inputs
 from priorbench.training.run import run
 from tests.training.conftest import spec
@@ -63,7 +62,7 @@ def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path) -> None:
     complaint = process.communicate()[1]
     assert process.returncode == TRY_AGAIN, complaint
     assert complaint.splitlines()[-1].startswith("priorbench finetune: asked to stop: seed 0, ")
-    assert all((place / checkpoint.NAME).exists() for place in places)
+    assert all((place / CHECKPOINT).exists() for place in places)
     assert main(arguments(inputs, tmp_path, 40, 3)) == 0
     same_as_alone(inputs, tmp_path, 40)
     assert [read_json(place / "run.json")["attempts"] for place in places] == [2, 2, 2]
@@ -76,7 +75,7 @@ def test_of_a_pack_a_finished_seed_is_kept_until_all_are(inputs: Inputs, tmp_pat
     (tmp_path / "seed2" / "model.safetensors").mkdir()  # cannot be replaced by a file
     assert main(given) == 1
     assert "seed 2: its process ended with exit code 1" in capfd.readouterr().err
-    assert (tmp_path / "seed0" / checkpoint.NAME).exists()
+    assert (tmp_path / "seed0" / CHECKPOINT).exists()
     (tmp_path / "seed2" / "model.safetensors").rmdir()
     for name in ("model.safetensors", "run.json", "metrics.csv", "test.json"):
         (tmp_path / "seed0" / name).unlink()

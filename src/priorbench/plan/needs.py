@@ -27,9 +27,9 @@ def save(made: "Plan", folder: Path) -> Path:
             start = line.starts / line.stage.runs
             longest = max(seconds.total for seconds in line.seconds) + start
             runs["/".join((line.stage.kind, line.stage.dataset, line.stage.backbone, line.stage.name))] = longest
-    data = {each.dataset: each.seconds for each in made.data if each.seconds is not None}
+    parts = {f"acquire/{each.dataset}": each.seconds for each in made.data if each.seconds is not None}
     path = folder / NAME
-    write_json(path, {"device": made.config.device, "basis": made.prices.basis, "seconds": {**runs, **_parts(data)}})
+    write_json(path, {"device": made.config.device, "basis": made.prices.basis, "seconds": {**runs, **parts}})
     return path
 
 
@@ -58,7 +58,3 @@ class Needs:
         seconds = self.seconds.get(key)
         minutes = UNKNOWN * times if seconds is None else max(LEAST, math.ceil(MARGIN * seconds * times / 60))
         return min(minutes, MOST)
-
-
-def _parts(data: dict[str, float]) -> dict[str, float]:
-    return {f"acquire/{dataset}": seconds for dataset, seconds in data.items()}

@@ -19,12 +19,12 @@ from torch import Tensor
 from priorbench.backbones.base import Backbone
 from priorbench.errors import PriorbenchError
 from priorbench.lock import Lease
+from priorbench.runs import CHECKPOINT
 from priorbench.tensors import read_tensors, write_tensors
 from priorbench.training.model import State, checksum, snapshot
 from priorbench.training.optimiser import Adam
 from priorbench.training.progress import Epoch, Outcome, Row
 
-NAME = "checkpoint.safetensors"
 REJECTED = "checkpoint-rejected.safetensors"  # the last one that did not fit; nobody reads it
 INTERVAL = 60.0  # s between two, unless the environment says otherwise
 VARIABLE = "PRIORBENCH_CHECKPOINT_SECONDS"
@@ -32,13 +32,15 @@ _MOMENTS = ("first", "second", "steps")
 
 
 class Keeper:
-    """Keeps the checkpoint of one run; ``identity`` is what the run must share with a checkpoint to go on from it."""
+    """Keeps the checkpoint of one run; ``identity`` is what the run must share with a checkpoint to go on from it.
 
-    def __init__(self, folder: Path, identity: str, lease: Lease | None = None, writes: bool = True) -> None:
-        self.path = folder / NAME
+    Of several processes that train together, the one that has the ``lease`` of the folder writes.
+    """
+
+    def __init__(self, folder: Path, identity: str, lease: Lease | None) -> None:
+        self.path = folder / CHECKPOINT
         self.identity = identity
         self.lease = lease
-        self.writes = writes  # of several processes that train together, one does
         self.interval = _interval()
         self.saved = time.monotonic()
 
@@ -49,10 +51,9 @@ class Keeper:
     def save(self, model: Backbone, optimiser: Adam, outcome: Outcome, epoch: Epoch) -> None:
         """Replace the checkpoint by one of now, between two steps."""
         self.saved = time.monotonic()
-        if not self.writes:
+        if self.lease is None:
             return
-        if self.lease is not None:
-            self.lease.check()
+        self.lease.check()
         tensors = {f"model/{name}": tensor for name, tensor in snapshot(model).items()}
         tensors |= {f"best/{name}": tensor for name, tensor in outcome.state.items()}
         tensors |= {f"adam/{name}": tensor for name, tensor in _moments(optimiser).items()}
@@ -80,7 +81,7 @@ class Keeper:
             while file.read(1 << 20):
                 pass
         problem = self._restored(model, optimiser)
-        if isinstance(problem, str) and self.writes:
+        if isinstance(problem, str) and self.lease is not None:
             self.path.replace(self.path.with_name(REJECTED))
         return problem
 

@@ -215,13 +215,6 @@ class Loop:
             raise Interrupted("nothing was done yet; run the same command again")
 
 
-def train(
-    model: Backbone, task: Task, stores: tuple[Store, Store], training: Training, steps: int, seed: int, report: Report
-) -> Outcome:
-    """A :class:`Loop` in one process that nothing cuts."""
-    return Loop(model, task, stores, training, steps, seed, report).run()
-
-
 def validate(
     model: Backbone,
     task: Task,

@@ -14,9 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from priorbench.errors import PriorbenchError
-from priorbench.runs import Spec
+from priorbench.runs import CHECKPOINT, Spec
 from priorbench.stop import TRY_AGAIN, Interrupted, Stop, noticed
-from priorbench.training.checkpoint import NAME as CHECKPOINT
 from priorbench.training.data import Inputs
 
 Command = Sequence[str]

@@ -119,7 +119,7 @@ def ranks_from_environment(device: str = "cpu") -> Ranks | None:
     return Ranks(*found)
 
 
-def together() -> bool:
+def one_of_several() -> bool:
     """Whether ``torchrun`` or ``srun`` started this process as one of several."""
     return _read({**_of_slurm(os.environ), **os.environ}) is not None
 

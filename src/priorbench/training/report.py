@@ -10,6 +10,7 @@ from typing import Any
 
 from priorbench.io import write_json, write_rows
 from priorbench.lock import Lease, identity
+from priorbench.runs import PROGRESS
 from priorbench.training.data import MEV
 from priorbench.training.labels import Labels
 from priorbench.training.progress import Row
@@ -26,9 +27,6 @@ METRICS = (
     "grad_norm",
     "structures_per_s",
 )
-
-
-PROGRESS = "progress.json"
 
 
 def say(seed: int, text: str) -> None:

@@ -27,11 +27,10 @@ from priorbench.io import read_json, remove_leftovers, sha256_json, write_json
 from priorbench.lock import Lease
 from priorbench.provenance import code_hash
 from priorbench.registry import load
-from priorbench.runs import Spec
+from priorbench.runs import CHECKPOINT, PROGRESS, Spec
 from priorbench.stop import Interrupted, Stop, noticed
 from priorbench.tasks.base import Task
 from priorbench.training import record
-from priorbench.training.checkpoint import NAME as CHECKPOINT
 from priorbench.training.checkpoint import REJECTED, Keeper
 from priorbench.training.data import Data, Inputs, Source, fingerprints
 from priorbench.training.flops import flops_per_structure
@@ -40,7 +39,7 @@ from priorbench.training.model import State, build, checksum, load_parent, save_
 from priorbench.training.parallel import Ranks, ranks_from_environment
 from priorbench.training.process import prepare_torch
 from priorbench.training.progress import Outcome
-from priorbench.training.report import PROGRESS, Reporter, say, whereabouts, write_progress
+from priorbench.training.report import Reporter, say, whereabouts, write_progress
 from priorbench.training.start import carry_body, rescale_heads
 
 OUTPUTS = ("model.safetensors", "metrics.csv", "run.json", "test.json")
@@ -165,17 +164,16 @@ def _run(
     steps = budget_steps(spec, inputs, training, len(data.train), flops)
     epochs = math.ceil(steps / steps_per_epoch(len(data.train), training.batch_size))
     reporter = Reporter(output, data.labels, epochs, spec["seed"], lease)
-    keeper = Keeper(output, _identity(spec, data, start, steps), lease, process.writes)
+    keeper = Keeper(output, _identity(spec, data, start, steps), lease)
     loop = Loop(
         model, task, (data.train, data.validation), training, steps, spec["seed"], reporter,
         keeper=keeper, stop=process.stop, ranks=process.group(),
     )  # fmt: skip
     setup = time.perf_counter() - started
     outcome = _train(loop, spec, reporter, parent)
-    if not process.writes:
+    if lease is None:
         return
-    if lease is not None:
-        lease.check()
+    lease.check()
     content = {
         **record.identity(spec),
         **record.effort(training, outcome, data, flops, process.threads, process.size),
