@@ -14,6 +14,7 @@ from priorbench.datasets.blocks import assemble, rectangular
 from priorbench.kernels import library
 from priorbench.kernels.geometry import geometry
 from priorbench.kernels.order import BLOCK, EdgeOrder
+from priorbench.kernels.painn import messages
 from priorbench.registry import TASKS, load
 from priorbench.tasks.base import Example
 from priorbench.training.flops import flops_per_structure
@@ -131,6 +132,23 @@ def test_geometry_is_differentiable_twice(double):
     function = lambda r: geometry(order, 4, 5.0, True, r, shifts)  # noqa: E731
     assert torch.autograd.gradcheck(function, (positions,))
     assert torch.autograd.gradgradcheck(function, (positions,))
+
+
+@pytest.mark.parametrize("first_layer", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_messages_of_painn_are_differentiable_twice(first_layer, threads, double):
+    generator = torch.Generator().manual_seed(0)
+    receivers, senders = torch.tensor([(i, j) for i in range(4) for j in range(4) if i != j]).T
+    order = EdgeOrder.of(senders, receivers, 4)
+    shapes = [(4, 9), (12, 9), (12, 3)] + [(4, 3, 3)] * (not first_layer)
+    inputs = [torch.rand(shape, generator=generator).sub_(0.5).requires_grad_() for shape in shapes]
+    function = lambda *t: messages(order, *t, *[None] * first_layer)  # noqa: E731
+    torch.set_num_threads(threads)
+    try:
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_energies_are_forces_integrals_by_finite_differences(tmp_path, double):

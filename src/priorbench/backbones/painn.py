@@ -24,6 +24,9 @@ from priorbench.backbones.base import BackboneOptions, GradientBackbone, Heads, 
 from priorbench.backbones.layers import RadialBasis, envelope, mlp
 from priorbench.backbones.silu import SiLU
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
+from priorbench.kernels.geometry import MOST_FUNCTIONS, geometry
+from priorbench.kernels.library import usable
+from priorbench.kernels.painn import messages
 
 EPSILON = 1e-8  # added to a squared norm, whose root has no derivative at zero; as released
 
@@ -50,8 +53,11 @@ class MessageBlock(nn.Module):
         self, s: Tensor, v: Tensor | None, features: Tensor, directions: Tensor, graph: Graph
     ) -> tuple[Tensor, Tensor]:
         """s (N, F), v (N, 3, F), features (E, K), directions (E, 3) → Δs (N, F) and Δv (N, 3, F); v None is zero."""
-        messages = self.phi(s).index_select(0, graph.senders) * self.filters(features)
-        scalars, along_edges, along_vectors = messages.chunk(3, dim=1)
+        table, filters = self.phi(s), self.filters(features)
+        if usable(s):
+            return messages(graph.order, table, filters, directions, v)
+        products = table.index_select(0, graph.senders) * filters
+        scalars, along_edges, along_vectors = products.chunk(3, dim=1)
         vectors = directions.unsqueeze(2) * along_edges.unsqueeze(1)
         if v is not None:
             vectors = vectors + v.index_select(0, graph.senders) * along_vectors.unsqueeze(1)
@@ -132,8 +138,14 @@ class PaiNN(GradientBackbone):
 
     def _geometry(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """Edge features (E, K + 1), which are zero at the cutoff, and unit vectors from receiver to sender (E, 3)."""
-        vectors = edge_vectors(graph)
-        distances = vectors.square().sum(1, keepdim=True).sqrt()
+        r, o = graph.positions, self.options
+        if usable(r) and o.radial_functions <= MOST_FUNCTIONS:
+            basis, weights, directions = geometry(graph.order, o.radial_functions, o.cutoff, True, r, graph.shifts)
+            assert weights is not None
+            weights = weights.unsqueeze(1)
+        else:
+            vectors = edge_vectors(graph)
+            distances = vectors.square().sum(1, keepdim=True).sqrt()
+            basis, weights, directions = self.basis(distances), envelope(distances, o.cutoff), vectors / distances
         # A filter's bias vanishes at the cutoff too: it is the weight of the envelope itself.
-        radial = torch.cat([self.basis(distances), torch.ones_like(distances)], dim=1)
-        return radial * envelope(distances, self.options.cutoff), vectors / distances
+        return torch.cat([basis * weights, weights], dim=1), directions

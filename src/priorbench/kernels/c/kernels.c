@@ -5,3 +5,4 @@
 #include "forcenet.c"
 #include "geometry.c"
 #include "gns.c"
+#include "painn.c"
