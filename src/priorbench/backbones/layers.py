@@ -44,16 +44,17 @@ class EdgeLinear(nn.Module):
 class RadialBasis(nn.Module):
     """sin(nπd/r_c)/d Bessel functions, n = 1 … K, scaled to order one (DimeNet, arXiv 2003.03123, eq. 7)."""
 
-    frequencies: Tensor
+    numbers: Tensor
 
     def __init__(self, count: int, cutoff: float) -> None:
         super().__init__()
         self.cutoff = cutoff
-        self.register_buffer("frequencies", math.pi / cutoff * torch.arange(1, count + 1), persistent=False)
+        # Whole numbers, which are exact in any precision that the network is turned to.
+        self.register_buffer("numbers", torch.arange(1, count + 1), persistent=False)
 
     def forward(self, distances: Tensor) -> Tensor:
         """Distances (E, 1) Å → (E, K)."""
-        return math.sqrt(2.0) * torch.sin(distances * self.frequencies) / distances
+        return math.sqrt(2.0) * torch.sin(distances * (math.pi / self.cutoff * self.numbers.to(distances.dtype))) / distances
 
 
 def envelope(distances: Tensor, cutoff: float) -> Tensor:

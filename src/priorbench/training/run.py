@@ -25,6 +25,7 @@ from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import write_test
 from priorbench.io import read_json, remove_leftovers, sha256_json, write_json
 from priorbench.lock import Lease
+from priorbench.potential.domain import Domain
 from priorbench.provenance import code_hash
 from priorbench.registry import load
 from priorbench.runs import CHECKPOINT, PROGRESS, Spec
@@ -195,7 +196,10 @@ def _run(
         "data_hash": data.data_hash,
         "split_hash": data.split_hash,
     }
-    if spec["stage"] == "pretrain":
+    if spec["stage"] == "finetune":
+        metadata["domain"] = Domain.of(data.train, source.frames, data.structures).to_json()
+        metadata["validation"] = {key: content[key] for key in ("val_force_rmse", "val_energy_rmse")}
+    else:
         seen = [s for side in ("train", "validation") for s in source.side(inputs.split, side)]
         metadata["seen"] = fingerprints(source.frames, np.array(seen))
     save_model(output / "model.safetensors", outcome.state, metadata)

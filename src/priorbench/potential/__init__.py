@@ -1,0 +1,1 @@
+"""Trained networks as potentials: an ASE calculator, a model card, an export, molecular dynamics."""
