@@ -112,6 +112,20 @@ def evaluate(args: argparse.Namespace) -> None:
     evaluate(args.model, Inputs(args.frames, args.neighbours, args.split), args.threads, args.output)
 
 
+def describe(args: argparse.Namespace) -> None:
+    """Print the model card of a potential: network, data, errors, domain, units."""
+    from priorbench.potential.card import describe
+
+    print(describe(args.model, args.json), end="")
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a potential as a torch.export package, which runs without priorbench."""
+    from priorbench.potential.export import export
+
+    export(args.model, args.output)
+
+
 def probe(args: argparse.Namespace) -> None:
     """Linear probes of the frozen features of networks of one dataset, backbone and seed, and their similarity."""
     from priorbench.evaluation.probes import probe
@@ -296,6 +310,15 @@ def _run_commands(command: AddCommand) -> None:
     _trained_inputs(sub)
 
 
+def _potential_commands(command: AddCommand) -> None:
+    sub = command("describe", describe)
+    sub.add_argument("model", type=Path, help="finetuned network (model.safetensors)")
+    sub.add_argument("--json", action="store_true", help="print JSON in place of Markdown")
+    sub = command("export", export)
+    sub.add_argument("model", type=Path, help="finetuned network (model.safetensors)")
+    _path(sub, "--output", "package (.pt2)")
+
+
 def _analysis_commands(command: AddCommand) -> None:
     sub = command("collect", collect)
     _path(sub, "--runs", "run folders", nargs="+")
@@ -378,7 +401,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    for add in (_data_commands, _run_commands, _analysis_commands, _bench_command, _own_commands):
+    for add in (_data_commands, _run_commands, _potential_commands, _analysis_commands, _bench_command, _own_commands):
         add(command)
     return parser
 

@@ -30,12 +30,12 @@ class Graph:
     @property
     def structures(self) -> int:
         """Number of structures G."""
-        return len(self.cells)
+        return self.cells.shape[0]  # not len(), which would make it a constant of an export
 
     @property
     def atoms(self) -> int:
         """Number of atoms N."""
-        return len(self.positions)
+        return self.positions.shape[0]
 
     @cached_property
     def order(self) -> EdgeOrder:

@@ -37,6 +37,10 @@ class Bound(NamedTuple):
     least: bool = False  # at least that; else at most
 
 
+def _calculator(row: Row) -> float | None:
+    return float(row["ratio"]) if row["atoms"] == 774 else None
+
+
 OTHERS = (
     Bound("speed over textbook", "steps", ("backbone",), lambda row: row["ratio"], 2.5, least=True),
     Bound("share of data in a step", "steps", ("task",), lambda row: _data_share(row["priorbench"]), 0.03),
@@ -44,6 +48,7 @@ OTHERS = (
     Bound("s to the first step", "startup", ("backbone",), lambda row: row["seconds"], 4.0),
     Bound("2 processes over 1 thread", "parallel", ("backbone", "atoms"), lambda r: r["over_one_thread"], 1.7, True),
     Bound("2 processes over 2 threads", "parallel", ("backbone", "atoms"), lambda r: r["over_two_threads"], 1.0, True),
+    Bound("calculator over network", "calculator", ("backbone",), _calculator, 1.2),
     Bound("cost of an atom over smallest", "scale", ("backbone", "kind"), lambda row: row["ratio"], FLAT),
 )
 

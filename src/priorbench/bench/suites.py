@@ -1,6 +1,6 @@
 """Every suite by its key in the report, in the order they are run and shown: a new one is a module and a line here."""
 
-from priorbench.bench import packed, parallel, scale, startup, steps
+from priorbench.bench import calculator, packed, parallel, scale, startup, steps
 from priorbench.bench.suite import Suite
 
 SUITES: dict[str, Suite] = {
@@ -8,5 +8,6 @@ SUITES: dict[str, Suite] = {
     "startup": startup.SUITE,
     "parallel": parallel.SUITE,
     "packed": packed.SUITE,
+    "calculator": calculator.SUITE,
     "scale": scale.SUITE,
 }

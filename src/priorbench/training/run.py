@@ -195,6 +195,7 @@ def _run(
         "status": content["status"],
         "data_hash": data.data_hash,
         "split_hash": data.split_hash,
+        "made_by": {key: content[key] for key in ("version", "commit", "torch")},
     }
     if spec["stage"] == "finetune":
         metadata["domain"] = Domain.of(data.train, source.frames, data.structures).to_json()
