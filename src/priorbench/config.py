@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from priorbench.config_sections import (
     Backbone,
     Dataset,
+    Dynamics,
     Evidence,
     Name,
     Role,
@@ -73,6 +74,9 @@ class Config(Strict):
     )
     split: Split = Field(default_factory=Split, description="how groups are divided")
     evidence: Evidence = Field(default_factory=Evidence, description="floor of evidence")
+    dynamics: Dynamics | None = Field(
+        None, description="molecular dynamics with every finetuned network; null: none, unless the target `dynamics` asks"
+    )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where networks are trained")
     mirror: Path | None = Field(
         None,

@@ -242,6 +242,16 @@ class Evidence(Strict):
     seeds: int = Field(3, ge=2, description="least number of seeds")
 
 
+class Dynamics(Strict):
+    """Molecular dynamics with every finetuned network, from one of its test structures."""
+
+    temperature: float = Field(300.0, gt=0, description="K, of the first velocities and of the thermostat")
+    timestep_fs: float = Field(0.5, gt=0, le=5, description="fs")
+    nve_ps: float = Field(1.0, gt=0, description="ps without a thermostat, for the drift of the energy")
+    nvt_ps: float = Field(5.0, gt=0, description="ps with a Langevin thermostat, or until it breaks")
+    friction_per_ps: float = Field(1.0, gt=0, description="1/ps, of the thermostat")
+
+
 def _collect_options(data: Any, own: set[str]) -> Any:
     """Move the keys that are not the section's ``own`` under ``options``."""
     if not isinstance(data, Mapping) or "options" in data:
