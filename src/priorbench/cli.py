@@ -127,6 +127,20 @@ def collect_probes(args: argparse.Namespace) -> None:
     collect_probes(args.probes, args.output)
 
 
+def details(args: argparse.Namespace) -> None:
+    """Where the chosen finetuned networks of one dataset and backbone err, by element, motion and hydrogen bonds."""
+    from priorbench.evaluation.details import details
+
+    details(args.models, args.trials_csv, args.frames, args.neighbours, args.splits, args.threads, args.output)
+
+
+def collect_details(args: argparse.Namespace) -> None:
+    """Gather where networks err into one table, and the sample of labels and predictions into another."""
+    from priorbench.evaluation.details_table import collect_details
+
+    collect_details(args.details, args.details_csv, args.parity_csv)
+
+
 def collect(args: argparse.Namespace) -> None:
     """Gather the records, learning curves, trials and test structures of all runs into flat tables."""
     from priorbench.analysis.collect import collect
@@ -153,6 +167,13 @@ def figures(args: argparse.Namespace) -> None:
     from priorbench.analysis.figures import figures
 
     figures(args.runs_csv, args.curves_csv, args.statistics, args.output)
+
+
+def details_figure(args: argparse.Namespace) -> None:
+    """Figure of test errors by part of the motion and by element, as PDF and PNG."""
+    from priorbench.analysis.details_figure import draw_details
+
+    draw_details(args.details_csv, args.statistics, args.output)
 
 
 def claims(args: argparse.Namespace) -> None:
@@ -296,6 +317,22 @@ def _run_commands(command: AddCommand) -> None:
     _trained_inputs(sub)
 
 
+def _details_commands(command: AddCommand) -> None:
+    sub = command("details", details)
+    _path(sub, "--models", "finetuned networks of one dataset and backbone", nargs="+")
+    _path(sub, "--trials-csv", "which trials were chosen; the others are not tested")
+    _path(sub, "--frames", "frames file")
+    _path(sub, "--neighbours", "neighbour lists of the backbone's cutoff")
+    _path(sub, "--splits", "split files, one a seed", nargs="+")
+    sub.add_argument("--threads", type=int, default=1, help="CPU threads; part of what the numbers depend on")
+    _path(sub, "--output", "what is written (.json)")
+    sub = command("collect-details", collect_details)
+    _path(sub, "--details", "files that `priorbench details` wrote", nargs="+")
+    _tables_inputs(sub, "details-csv", "parity-csv")
+    sub = command("details-figure", details_figure)
+    _tables_inputs(sub, "details-csv", "statistics", "output")
+
+
 def _analysis_commands(command: AddCommand) -> None:
     sub = command("collect", collect)
     _path(sub, "--runs", "run folders", nargs="+")
@@ -378,7 +415,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    for add in (_data_commands, _run_commands, _analysis_commands, _bench_command, _own_commands):
+    for add in (_data_commands, _run_commands, _details_commands, _analysis_commands, _bench_command, _own_commands):
         add(command)
     return parser
 
