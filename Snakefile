@@ -4,9 +4,10 @@ Every dataset x backbone x strategy x seed of the configuration is one run.  A r
 
     results/<experiment>/runs/<dataset>/<backbone>/<strategy>/seed<n>/
 
-The rules are in workflow/rules, in the order of the work: data, pretrain, finetune, probes, analysis, questions.  Each
-is one call of the `priorbench` command line.  config.yaml is the default experiment; `--configfile` takes another in
-its place, and so does the name of a preset as a target: `snakemake q4 --cores 2` runs workflow/presets/q4.yaml.
+The rules are in workflow/rules, in the order of the work: data, pretrain, finetune, probes, collect, details, analysis,
+questions.  Each is one call of the `priorbench` command line.  config.yaml is the default experiment; `--configfile`
+takes another in its place, and so does the name of a preset as a target: `snakemake q4 --cores 2` runs
+workflow/presets/q4.yaml.
 """
 
 import os

@@ -31,6 +31,7 @@ include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/probes.smk"
 include: "rules/collect.smk"
+include: "rules/details.smk"
 include: "rules/analysis.smk"
 include: "rules/questions.smk"
 
@@ -42,8 +43,10 @@ localrules:
     statistics,
     make_tables,
     make_figures,
+    draw_details,
     judge_claims,
     collect_probes,
+    collect_details,
     answer,
     data,
     tables,
@@ -55,6 +58,8 @@ EVERYTHING = [
     *rules.collect.output,
     *rules.make_tables.output,
     *rules.make_figures.output,
+    *rules.collect_details.output,
+    *rules.draw_details.output,
     *(rules.answer.output if CONFIG.question else rules.judge_claims.output),
     *expand(rules.card.output, dataset=CONFIG.datasets),
     *expand(rules.checks.output, dataset=generated()),
@@ -76,9 +81,10 @@ rule tables:
 
 
 rule figures:
-    """Convergence by epoch and by second, and errors by strategy, as PDF and PNG."""
+    """Convergence by epoch and by second, and errors by strategy, by element and by part, as PDF and PNG."""
     input:
         rules.make_figures.output,
+        rules.draw_details.output,
 
 
 rule claims:

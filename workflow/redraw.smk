@@ -25,6 +25,7 @@ localrules:
     statistics,
     make_tables,
     make_figures,
+    draw_details,
     judge_claims,
     answer,
     tables,
@@ -35,6 +36,7 @@ localrules:
 EVERYTHING = [
     *each_kept(rules.make_tables.output),
     *each_kept(rules.make_figures.output),
+    *each_kept(rules.draw_details.output, having="details.csv"),
     *each_kept(rules.judge_claims.output, questions=False),
     *each_kept(rules.answer.output, questions=True),
 ]
@@ -51,6 +53,7 @@ rule figures:
     input:
         each_kept(rules.make_tables.output),
         each_kept(rules.make_figures.output),
+        each_kept(rules.draw_details.output, having="details.csv"),
         each_kept(rules.answer.output, questions=True),
 
 

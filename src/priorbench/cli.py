@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from priorbench.errors import PriorbenchError
+from priorbench.potential.commands import potential_commands
 from priorbench.stop import TRY_AGAIN, Interrupted
 
 Command = Callable[[argparse.Namespace], None]
@@ -112,20 +113,6 @@ def evaluate(args: argparse.Namespace) -> None:
     evaluate(args.model, Inputs(args.frames, args.neighbours, args.split), args.threads, args.output)
 
 
-def describe(args: argparse.Namespace) -> None:
-    """Print the model card of a potential: network, data, errors, domain, units."""
-    from priorbench.potential.card import describe
-
-    print(describe(args.model, args.json), end="")
-
-
-def export(args: argparse.Namespace) -> None:
-    """Write a potential as a torch.export package, which runs without priorbench."""
-    from priorbench.potential.export import export
-
-    export(args.model, args.output)
-
-
 def probe(args: argparse.Namespace) -> None:
     """Linear probes of the frozen features of networks of one dataset, backbone and seed, and their similarity."""
     from priorbench.evaluation.probes import probe
@@ -139,6 +126,20 @@ def collect_probes(args: argparse.Namespace) -> None:
     from priorbench.evaluation.probe_table import collect_probes
 
     collect_probes(args.probes, args.output)
+
+
+def details(args: argparse.Namespace) -> None:
+    """Where the chosen finetuned networks of one dataset and backbone err, by element, motion and hydrogen bonds."""
+    from priorbench.evaluation.details import details
+
+    details(args.models, args.trials_csv, args.frames, args.neighbours, args.splits, args.threads, args.output)
+
+
+def collect_details(args: argparse.Namespace) -> None:
+    """Gather where networks err into one table, and the sample of labels and predictions into another."""
+    from priorbench.evaluation.details_table import collect_details
+
+    collect_details(args.details, args.details_csv, args.parity_csv)
 
 
 def collect(args: argparse.Namespace) -> None:
@@ -167,6 +168,13 @@ def figures(args: argparse.Namespace) -> None:
     from priorbench.analysis.figures import figures
 
     figures(args.runs_csv, args.curves_csv, args.statistics, args.output)
+
+
+def details_figure(args: argparse.Namespace) -> None:
+    """Figure of test errors by part of the motion and by element, as PDF and PNG."""
+    from priorbench.analysis.details_figure import draw_details
+
+    draw_details(args.details_csv, args.statistics, args.output)
 
 
 def claims(args: argparse.Namespace) -> None:
@@ -310,13 +318,20 @@ def _run_commands(command: AddCommand) -> None:
     _trained_inputs(sub)
 
 
-def _potential_commands(command: AddCommand) -> None:
-    sub = command("describe", describe)
-    sub.add_argument("model", type=Path, help="finetuned network (model.safetensors)")
-    sub.add_argument("--json", action="store_true", help="print JSON in place of Markdown")
-    sub = command("export", export)
-    sub.add_argument("model", type=Path, help="finetuned network (model.safetensors)")
-    _path(sub, "--output", "package (.pt2)")
+def _details_commands(command: AddCommand) -> None:
+    sub = command("details", details)
+    _path(sub, "--models", "finetuned networks of one dataset and backbone", nargs="+")
+    _path(sub, "--trials-csv", "which trials were chosen; the others are not tested")
+    _path(sub, "--frames", "frames file")
+    _path(sub, "--neighbours", "neighbour lists of the backbone's cutoff")
+    _path(sub, "--splits", "split files, one a seed", nargs="+")
+    sub.add_argument("--threads", type=int, default=1, help="CPU threads; part of what the numbers depend on")
+    _path(sub, "--output", "what is written (.json)")
+    sub = command("collect-details", collect_details)
+    _path(sub, "--details", "files that `priorbench details` wrote", nargs="+")
+    _tables_inputs(sub, "details-csv", "parity-csv")
+    sub = command("details-figure", details_figure)
+    _tables_inputs(sub, "details-csv", "statistics", "output")
 
 
 def _analysis_commands(command: AddCommand) -> None:
@@ -401,7 +416,8 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    for add in (_data_commands, _run_commands, _potential_commands, _analysis_commands, _bench_command, _own_commands):
+    own = _data_commands, _run_commands, _details_commands, _analysis_commands, _bench_command, _own_commands
+    for add in (*own, potential_commands):
         add(command)
     return parser
 

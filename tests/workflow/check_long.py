@@ -59,7 +59,8 @@ def test_an_experiment_repeats_bit_for_bit(tmp_path: Path) -> None:
     binary += [Path(p.relative_to(first)) for p in first.glob("data/*/split-*.json")]
     assert len(binary) > 40
     assert [p for p in binary if (first / p).read_bytes() != (second / p).read_bytes()] == []
-    same = [p.relative_to(first) for p in first.rglob("test.json")] + [Path("structures.csv"), Path("trials.csv")]
+    same = [p.relative_to(first) for p in first.rglob("test.json")]
+    same += [Path(f"{name}.csv") for name in ("structures", "trials", "details", "parity")]
     assert [p for p in same if (first / p).read_text() != (second / p).read_text()] == []
     assert verdicts(first) == verdicts(second)
     rows = [

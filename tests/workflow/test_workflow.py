@@ -67,7 +67,9 @@ def expected_counts(config: Config) -> dict[str, int]:
         "finetune": per_cell * sum(len(config.trials_on(d, b)) for d, b in cells),
         "probe": len(cells) * len(config.seeds) if config.question == "q8" else 0,
         "collect_probes": int(config.question == "q8"),
+        "details": len(cells),
         **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "all"], 1),
+        **dict.fromkeys(["collect_details", "draw_details"], 1),
         "answer" if config.question else "judge_claims": 1,
     }
     counts = {rule: number for rule, number in counts.items() if number}
@@ -99,6 +101,20 @@ def test_kept_results_are_redrawn_without_training(plan: Plan, tmp_path: Path) -
     counts = job_counts(planned)
     assert not {"pretrain", "finetune", "acquire"} & set(counts)
     assert counts["make_figures"] == counts["make_tables"] == len(yaml.safe_load(REFERENCE.read_text())["redraw"])
+    kept = [*(REPOSITORY / "results/reference").rglob("details.csv")]
+    assert counts.get("draw_details", 0) == len(kept)
+
+
+def test_details_are_drawn_where_their_table_was_kept(plan: Plan, tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        for table in ("runs", "curves", *(["details"] if name == "new" else [])):
+            (tmp_path / name / f"{table}.csv").touch()
+    configfile = write(tmp_path, {"redraw": {name: {"folder": str(tmp_path / name)} for name in ("old", "new")}})
+    planned = plan("figures", "-p", "--configfile", configfile)
+    assert job_counts(planned)["make_figures"] == 2
+    (drawn,) = commands(planned, "details-figure")
+    assert option(drawn, "--details-csv") == ["results/redrawn/new/details.csv"]
 
 
 @pytest.mark.parametrize("per_job", [1, "all"])
@@ -137,6 +153,32 @@ def test_a_job_of_all_seeds_does_what_the_jobs_of_each_do(plan: Plan, tmp_path: 
         runs_of.append(sorted(json.dumps(run, sort_keys=True) for run in found))
     assert runs_of[0] == runs_of[1]
     assert len(runs_of[0]) == {"pretrain": 3 * 2 * 2, "finetune": 3 * 5 * 2}[stage]
+
+
+@pytest.mark.parametrize("per_job", [1, "all"])
+def test_details_are_divided_once_a_cell_from_all_its_networks_and_the_choice(
+    plan: Plan, tmp_path: Path, per_job: int | str
+) -> None:
+    """Also where a strategy has trials: which of them are read is known when the table of trials is there."""
+    content = changed("seeds_per_job", per_job)
+    for strategy in content["strategies"].values():
+        strategy["learning_rate"] = [1e-3, 3e-3]
+    found = commands(plan("-p", "--configfile", write(tmp_path, content)), "details")
+    assert len(found) == len(content["backbones"])
+    for words in found:
+        (output,) = option(words, "--output")
+        assert output.startswith("results/ci/details/water/")
+        backbone = Path(output).stem
+        assert set(option(words, "--models")) == {
+            f"results/ci/runs/water/{backbone}/{name}+{trial}/seed{seed}/model.safetensors"
+            for name in content["strategies"]
+            for trial in (1, 2)
+            for seed in content["seeds"]
+        }
+        assert option(words, "--trials-csv") == ["results/ci/trials.csv"]
+        assert option(words, "--frames") == ["results/ci/data/water/frames.safetensors"]
+        assert option(words, "--neighbours") == ["results/ci/data/water/neighbours-3.5.safetensors"]
+        assert option(words, "--splits") == [f"results/ci/data/water/split-seed{seed}.json" for seed in (0, 1)]
 
 
 def test_a_cluster_can_say_what_every_job_needs(plan: Plan) -> None:

@@ -3,7 +3,7 @@
 In:  runs.csv, curves.csv, structures.csv, just collected or kept from an earlier run.
 Out: statistics.json            means with 95 % intervals, paired comparisons with scratch and longer
      tables/rmse.{csv,md,tex}   test errors with intervals, compute and the trivial predictor beside them
-     figures/                   convergence.{pdf,png}, rmse.{pdf,png}
+     figures/                   convergence.{pdf,png}, rmse.{pdf,png}; from details.csv, details.{pdf,png}
      claims.{json,md}           a verdict per claim, with the numbers that led to it
 """
 
@@ -95,6 +95,34 @@ rule make_figures:
     shell:
         "priorbench figures --runs-csv {input.runs:q} --curves-csv {input.curves:q}"
         " --statistics {input.statistics:q} --output {params.directory:q} > {log:q} 2>&1"
+
+
+rule draw_details:
+    """Draw errors by part of the motion and by element."""
+    input:
+        details="<analysis>/details.csv",
+        statistics="<analysis>/statistics.json",
+    output:
+        figure=report(
+            "<analysis>/figures/details.png",
+            caption="../report/details.rst",
+            category="1. Errors",
+            labels={"what": "by part and element"},
+        ),
+        pdf="<analysis>/figures/details.pdf",
+    log:
+        "<logs>/draw_details.log",
+    benchmark:
+        "<benchmarks>/draw_details.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        directory=subpath(output.figure, parent=True),
+    message:
+        "Draw the details"
+    shell:
+        "priorbench details-figure --details-csv {input.details:q} --statistics {input.statistics:q}"
+        " --output {params.directory:q} > {log:q} 2>&1"
 
 
 rule judge_claims:

@@ -172,14 +172,19 @@ def every_neighbours():
     )
 
 
-def structures(wildcards):
-    """What a finetuning job reads: frames, the neighbours within the backbone's cutoff, and the splits of its seeds."""
+def structures_of(wildcards, seeds):
+    """Frames, the neighbours within the backbone's cutoff, and the splits of the seeds."""
     data = f"<results>/data/{wildcards.dataset}"
     return {
         "frames": f"{data}/frames.safetensors",
         "neighbours": f"{data}/neighbours-{CONFIG.backbones[wildcards.backbone].cutoff!r}.safetensors",
-        "splits": expand(f"{data}/split-seed{{seed}}.json", seed=seeds_of(wildcards)),
+        "splits": expand(f"{data}/split-seed{{seed}}.json", seed=seeds),
     }
+
+
+def structures(wildcards):
+    """What a finetuning job reads."""
+    return structures_of(wildcards, seeds_of(wildcards))
 
 
 def structures_of_pretraining(wildcards):
@@ -288,6 +293,32 @@ def every_probe():
         dataset=CONFIG.finetuned_datasets,
         backbone=CONFIG.backbones,
         seed=CONFIG.seeds,
+    )
+
+
+def structures_of_details(wildcards):
+    """What the details of a dataset and backbone are computed from: the same, of all seeds."""
+    return structures_of(wildcards, CONFIG.seeds)
+
+
+def finetuned_models(wildcards):
+    """Every finetuned network of a dataset and backbone, trials not chosen among them."""
+    cell = wildcards.dataset, wildcards.backbone
+    return expand(
+        "<results>/runs/{dataset}/{backbone}/{strategy}/seed{seed}/model.safetensors",
+        dataset=wildcards.dataset,
+        backbone=wildcards.backbone,
+        strategy=CONFIG.trials_on(*cell),
+        seed=CONFIG.seeds,
+    )
+
+
+def every_details():
+    """The details of every dataset and backbone."""
+    return expand(
+        "<analysis>/details/{dataset}/{backbone}.json",
+        dataset=CONFIG.finetuned_datasets,
+        backbone=CONFIG.backbones,
     )
 
 

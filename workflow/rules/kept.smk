@@ -28,10 +28,14 @@ def question_asked(wildcards):
     return KEPT[wildcards.kept].question
 
 
+def is_kept(name, table):
+    """Whether the table is among what was kept."""
+    return os.path.isfile(os.path.join(KEPT[name].folder, table))
+
+
 def was_kept(wildcards, table):
     """The table, if it is among what was kept."""
-    kept = os.path.isfile(os.path.join(KEPT[wildcards.kept].folder, table))
-    return [f"<analysis>/{table}"] if kept else []
+    return [f"<analysis>/{table}"] if is_kept(wildcards.kept, table) else []
 
 
 def probes_of_question(wildcards):
@@ -44,11 +48,12 @@ def tested_structures(wildcards):
     return was_kept(wildcards, "structures.csv")
 
 
-def each_kept(file, questions=None):
-    """A file of every experiment, or of those that answered a question, or that did not."""
+def each_kept(file, questions=None, having=None):
+    """A file of every experiment, or of those that answered a question (or did not), or of which a table was kept."""
     names = [
         name
         for name, kept in KEPT.items()
-        if questions is None or questions == (kept.question is not None)
+        if (questions is None or questions == (kept.question is not None))
+        and (having is None or is_kept(name, having))
     ]
     return expand(file, kept=names)

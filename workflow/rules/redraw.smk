@@ -1,6 +1,6 @@
 """Redrawing: every table, figure and verdict from the kept tables of earlier experiments, without any training.
 
-In:  <folder>/runs.csv, curves.csv and, where they were kept, structures.csv and probes.csv.
+In:  <folder>/runs.csv, curves.csv and, where they were kept, structures.csv, probes.csv and details.csv.
 Out: results/redrawn/<name>/, laid out as the experiment's own folder.
 """
 
@@ -16,7 +16,7 @@ rule recall:
     log:
         "<logs>/recall-{table}.log",
     wildcard_constraints:
-        table="runs|curves|structures|probes",
+        table="runs|curves|structures|probes|details",
     conda:
         "../../envs/cpu.yaml"
     message:

@@ -142,6 +142,16 @@ STRUCTURE_COLUMNS: dict[str, Kind] = {
     "energy_error": "real",
 }
 
+#: One row per chosen run and kind of detail (:mod:`priorbench.evaluation.details_table`): errors in meV/Å.
+DETAIL_COLUMNS: dict[str, Kind] = {
+    **{name: RUN_FIELDS[name] for name in ("dataset", "backbone", "strategy", "seed")},
+    "kind": "text",
+    "key": "text",
+    "count": "integer",
+    "rmse": "real",
+    "mae": "real",
+}
+
 #: What is written of every trial: nothing that was measured on the test split.
 TRIAL_FIELDS = (
     *("dataset", "backbone", "strategy", "seed", "trial", "status", "pretraining", "pretraining_dataset"),
@@ -165,6 +175,11 @@ def load_curves(curves_csv: Path) -> pd.DataFrame:
 def load_structures(structures_csv: Path) -> pd.DataFrame:
     """Read ``structures.csv``: force RMSE (meV/Å) and energy error (meV/atom) of every test structure."""
     return _load(structures_csv, STRUCTURE_COLUMNS, {})
+
+
+def load_details(details_csv: Path) -> pd.DataFrame:
+    """Read ``details.csv``: force errors (meV/Å) by element, part of the motion and hydrogen bonds."""
+    return _load(details_csv, DETAIL_COLUMNS, {})
 
 
 def _load(path: Path, columns: dict[str, Kind], defaults: Mapping[str, str | int | float | None]) -> pd.DataFrame:

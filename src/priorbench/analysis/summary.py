@@ -14,10 +14,12 @@ _PLACES = (
     "tables/rmse.md",
     "figures/convergence.pdf",
     "figures/rmse.pdf",
+    "figures/details.pdf",
     "claims.md",
     "answer/answer.md",
     "answer/figure.pdf",
     "runs.csv",
+    "details.csv",
     "accounting.json",
 )
 
