@@ -33,6 +33,7 @@ include: "rules/probes.smk"
 include: "rules/collect.smk"
 include: "rules/details.smk"
 include: "rules/analysis.smk"
+include: "rules/dynamics.smk"
 include: "rules/questions.smk"
 
 
@@ -47,11 +48,13 @@ localrules:
     judge_claims,
     collect_probes,
     collect_details,
+    collect_dynamics,
     answer,
     data,
     tables,
     figures,
     claims,
+    dynamics,
 
 
 EVERYTHING = [
@@ -61,6 +64,7 @@ EVERYTHING = [
     *rules.collect_details.output,
     *rules.draw_details.output,
     *(rules.answer.output if CONFIG.question else rules.judge_claims.output),
+    *(rules.collect_dynamics.output if CONFIG.dynamics else []),
     *expand(rules.card.output, dataset=CONFIG.datasets),
     *expand(rules.checks.output, dataset=generated()),
 ]
@@ -91,3 +95,9 @@ rule claims:
     """A verdict for each claim of the paper, with the numbers that led to it."""
     input:
         rules.judge_claims.output,
+
+
+rule dynamics:
+    """Molecular dynamics with every chosen potential: energy drift, stability, distributions beside the data's."""
+    input:
+        rules.collect_dynamics.output,

@@ -75,7 +75,8 @@ class Config(Strict):
     split: Split = Field(default_factory=Split, description="how groups are divided")
     evidence: Evidence = Field(default_factory=Evidence, description="floor of evidence")
     dynamics: Dynamics | None = Field(
-        None, description="molecular dynamics with every finetuned network; null: none, unless the target `dynamics` asks"
+        None,
+        description="molecular dynamics with every finetuned network; null: none, unless the target `dynamics` asks",
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where networks are trained")
     mirror: Path | None = Field(

@@ -33,6 +33,10 @@ ANALYSIS = CONFIG.analysis_folder
 
 EVIDENCE = json.dumps(CONFIG.evidence.model_dump(), sort_keys=True)
 
+DYNAMICS = json.dumps(
+    CONFIG.dynamics.model_dump() if CONFIG.dynamics else {}, sort_keys=True
+)
+
 # By the environment and not by a parameter: where a file was fetched from must not decide whether runs are repeated.
 if CONFIG.mirror:
     os.environ.update(
@@ -320,6 +324,22 @@ def every_details():
         dataset=CONFIG.finetuned_datasets,
         backbone=CONFIG.backbones,
     )
+
+
+def every_simulation():
+    """The dynamics of every finetuned network; of a trial that was not chosen it says no more than that."""
+    return [
+        file
+        for dataset in CONFIG.finetuned_datasets
+        for backbone in CONFIG.backbones
+        for file in expand(
+            "<analysis>/dynamics/{dataset}/{backbone}/{strategy}/seed{seed}.json",
+            dataset=dataset,
+            backbone=backbone,
+            strategy=CONFIG.trials_on(dataset, backbone),
+            seed=CONFIG.seeds,
+        )
+    ]
 
 
 def question_asked(wildcards):

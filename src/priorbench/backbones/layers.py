@@ -54,7 +54,11 @@ class RadialBasis(nn.Module):
 
     def forward(self, distances: Tensor) -> Tensor:
         """Distances (E, 1) Å → (E, K)."""
-        return math.sqrt(2.0) * torch.sin(distances * (math.pi / self.cutoff * self.numbers.to(distances.dtype))) / distances
+        return (
+            math.sqrt(2.0)
+            * torch.sin(distances * (math.pi / self.cutoff * self.numbers.to(distances.dtype)))
+            / distances
+        )
 
 
 def envelope(distances: Tensor, cutoff: float) -> Tensor:

@@ -50,7 +50,7 @@ class PotentialCalculator(Calculator):
         skin: float = 0.5,
         when_outside: Outside = "warn",
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.model, self.labels, self.domain, self.model_name = model.to(device, dtype).eval(), labels, domain, name
         self.device, self.dtype, self.when_outside = device, dtype, when_outside
         self.edges = SkinList(cutoff, skin, dtype, device, wrapping="wrapping" in model.symmetries)
@@ -70,8 +70,9 @@ class PotentialCalculator(Calculator):
         system_changes: list[str] = all_changes,
     ) -> None:
         """Fill ``results`` for ``atoms``; :class:`PriorbenchError` for an element that the network does not know."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         atoms = self.atoms
+        assert atoms is not None
         numbers, cell, pbc = atoms.numbers, np.asarray(atoms.cell.array), np.asarray(atoms.pbc)
         if self._numbers is None or not np.array_equal(numbers, self._numbers):
             self._settle(numbers)
@@ -108,9 +109,7 @@ class PotentialCalculator(Calculator):
         self._reference = float(
             np.take(labels.reference, numbers).sum() if labels.constant is None else labels.constant
         )
-        self.edges = SkinList(
-            self.edges.cutoff, self.edges.skin, self.dtype, self.device, wrapping=self.edges.wrapping
-        )
+        self.edges = SkinList(self.edges.cutoff, self.edges.skin, self.dtype, self.device, wrapping=self.edges.wrapping)
 
     def _graph(self, edges: Edges, cell: NDArray[Any], pbc: NDArray[Any]) -> Graph:
         return Graph(
@@ -173,8 +172,9 @@ def load_potential(
 ) -> PotentialCalculator:
     """The ASE calculator of a finetuned network, from the ``model.safetensors`` that its run left.
 
-    ``skin`` (Å) is by how much neighbour lists reach further than the cutoff.  ``outside`` says what happens where atoms
-    are closer than any of their elements were in training: ``warn`` (:class:`DomainWarning`), ``raise`` or ``ignore``.
+    ``skin`` (Å) is by how much neighbour lists reach further than the cutoff.  ``outside`` says what happens where
+    atoms are closer than any of their elements were in training: ``warn`` (:class:`DomainWarning`), ``raise`` or
+    ``ignore``.
     The file holds no code.  :class:`PriorbenchError` for what is no finetuned network.
     """
     if dtype not in PRECISIONS:

@@ -79,8 +79,9 @@ def page(card: dict[str, Any]) -> str:
         "",
         f"- **Network:** {backbone['architecture']} ({options}), {card['parameters']:,} parameters.",
         f"- **Forces:** {_forces(card)}",
-        f"- **Training:** strategy {card['strategy']} ({way}), protocol {card['protocol']}, {training['epochs']} epochs, "
-        f"batches of {training['batch_size']}, learning rate {training['learning_rate']:g}.",
+        f"- **Training:** strategy {card['strategy']} ({way}), protocol {card['protocol']}, "
+        f"{training['epochs']} epochs, batches of {training['batch_size']}, "
+        f"learning rate {training['learning_rate']:g}.",
         f"- **Data:** {card['dataset']}, {domain.structures} structures of {_span(domain.atoms)} atoms; "
         + "; ".join(f"{key} {value}" for key, value in domain.origin.items())
         + ".",
@@ -137,9 +138,7 @@ def _pair(pair: str) -> str:
 def _forces(card: dict[str, Any]) -> str:
     if card["conservative"]:
         return "the exact negative gradient of the energy; stress is there as well."
-    return (
-        "from a head of their own, no gradient of the energy: dynamics need not conserve energy, and there is no stress."
-    )
+    return "from a head of their own, no gradient of the energy: dynamics need not conserve it, and there is no stress."
 
 
 def _error_rows(card: dict[str, Any]) -> list[str]:

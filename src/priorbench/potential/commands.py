@@ -33,7 +33,7 @@ def collect_dynamics(args: argparse.Namespace) -> None:
     """Gather what the dynamics of all potentials found into one table, and draw it."""
     from priorbench.potential.dynamics_table import collect_dynamics
 
-    collect_dynamics(args.records, args.runs_csv, args.table, args.figure)
+    collect_dynamics(args.records, args.statistics, args.table, args.figure)
 
 
 def potential_commands(command: Callable[[str, Command], argparse.ArgumentParser]) -> None:
@@ -55,6 +55,6 @@ def potential_commands(command: Callable[[str, Command], argparse.ArgumentParser
     sub.add_argument("--output", type=Path, required=True, help="record (.json)")
     sub = command("collect-dynamics", collect_dynamics)
     sub.add_argument("--records", type=Path, nargs="+", required=True, help="records of `priorbench dynamics`")
-    sub.add_argument("--runs-csv", type=Path, required=True, help="runs of the experiment")
+    sub.add_argument("--statistics", type=Path, required=True, help="statistics of the experiment")
     sub.add_argument("--table", type=Path, required=True, help="dynamics.csv")
     sub.add_argument("--figure", type=Path, required=True, help="figure without its suffix; .pdf and .png are written")

@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary, force_temperature, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
 
 from priorbench.config_sections import Dynamics
 from priorbench.errors import PriorbenchError
+from priorbench.evaluation.parts import whole
 from priorbench.frames import Frames
-from priorbench.io import write_json
-from priorbench.potential.calculator import PotentialCalculator, load_network, load_potential
+from priorbench.io import read_rows, write_json
+from priorbench.potential.calculator import PotentialCalculator, load_potential
 from priorbench.potential.observables import Distributions, diffusion, drift
-from priorbench.potential.rigid import RigidDistances, whole_molecules
+from priorbench.potential.rigid import RigidDistances
 from priorbench.splits import draw, load_split
+from priorbench.training.model import load_model
 from priorbench.training.process import prepare_torch
 
 Floats = NDArray[np.float64]
@@ -86,42 +88,57 @@ class Watch:
         return None
 
 
-def dynamics(model: Path, frames: Path, split: Path, spec: dict[str, Any], threads: int, output: Path) -> None:
-    """Run the dynamics that ``spec`` (keys of the configuration's ``dynamics``) asks for; write a JSON record."""
+def dynamics(
+    model: Path,
+    trials_csv: Path | None,
+    frames: Path,
+    split: Path,
+    spec: dict[str, Any],
+    threads: int,
+    output: Path,
+) -> None:
+    """Run the dynamics that ``spec`` (keys of the configuration's ``dynamics``) asks for; write a JSON record.
+
+    Nothing is run with a network that diverged, or of a trial that was not chosen; the record says which it was.
+    """
     options = Dynamics(**spec)
     prepare_torch(threads)
-    metadata = load_network(model)[1] if _predicts(model) else None
-    if metadata is None:
-        write_json(output, {"status": "diverged"})
+    metadata = load_model(model)[1]
+    run = metadata["spec"]
+    record: dict[str, Any] = {"dataset": run["dataset"], "backbone": run["backbone"]["name"]}
+    record |= {"strategy": run["strategy"], "seed": run["seed"], "trial": run.get("trial", 1)}
+    if trials_csv is not None and not is_chosen(trials_csv, record):
+        write_json(output, {**record, "status": "not chosen"})
         return
+    if metadata["status"] == "diverged":
+        write_json(output, {**record, "status": "diverged"})
+        return
+    calculator = load_potential(model, outside="ignore")
     content = Frames.load(frames, verify=True)
     test = np.asarray(load_split(split, metadata["data_hash"], content)["test"], np.int64)
-    seed = int(metadata["spec"]["seed"])
-    start = int(draw(np.sort(test), 1, seed, _DRAW)[0])
-    calculator = load_potential(model, outside="ignore")
-    reference = reference_of(content, start)
-    record: dict[str, Any] = {
+    start = int(draw(np.sort(test), 1, run["seed"], _DRAW)[0])
+    record |= {
         "status": "completed",
         "structure": start,
         "atoms": int(content.sizes[start]),
         "rigid": calculator.domain.rigid,
         "conservative": calculator.conservative,
-        "timestep_fs": options.timestep_fs,
-        "temperature_K": options.temperature,
+        **options.model_dump(),
     }
     began = time.perf_counter()
-    nve = run_one(content, start, calculator, options, options.nve_ps, seed, thermostat=False)
-    nvt = run_one(content, start, calculator, options, options.nvt_ps, seed, thermostat=True)
-    record |= {"nve": _nve(nve, options), "nvt": _nvt(nvt, options, reference)}
-    record["seconds"] = time.perf_counter() - began
-    write_json(output, record)
+    nve = run_one(content, start, calculator, options, options.nve_ps, run["seed"], thermostat=False)
+    nvt = run_one(content, start, calculator, options, options.nvt_ps, run["seed"], thermostat=True)
+    record |= {"nve": _nve(nve), "nvt": _nvt(nvt, options, reference_of(content, start))}
+    write_json(output, {**record, "seconds": time.perf_counter() - began})
 
 
-def _predicts(model: Path) -> bool:
-    """Whether its training ended well."""
-    from priorbench.training.model import load_model
-
-    return bool(load_model(model)[1].get("status") != "diverged")
+def is_chosen(trials_csv: Path, run: dict[str, Any]) -> bool:
+    """Whether the trial of ``run`` is the one that validation chose."""
+    columns, rows = read_rows(trials_csv, "run `priorbench collect` first")
+    if "chosen" not in columns:
+        raise PriorbenchError(f"{trials_csv}: no column 'chosen'; collect it again")
+    keys = ("dataset", "backbone", "strategy", "seed", "trial")
+    return any(row["chosen"] == "1" and all(row[key] == str(run[key]) for key in keys) for row in rows)
 
 
 def run_one(
@@ -142,10 +159,10 @@ def run_one(
         pairs = rigid_pairs(frames, start)
         atoms.set_constraint(RigidDistances(pairs, _lengths(atoms, pairs)))
     atoms.calc = calculator
-    MaxwellBoltzmannDistribution(atoms, temperature_K=options.temperature, rng=rng)
+    thermalize_momenta(atoms, options.temperature, rng=rng)
     Stationary(atoms)
     # Constraints and the centre of mass have taken some of it.
-    atoms.set_velocities(atoms.get_velocities() * np.sqrt(options.temperature / atoms.get_temperature()))
+    force_temperature(atoms, options.temperature)
     step = options.timestep_fs * units.fs
     mover: Any = VelocityVerlet(atoms, timestep=step)
     if thermostat:
@@ -175,7 +192,9 @@ def advance(mover: Any, watch: Watch, steps: int, every: int, step_ps: float) ->
 def structure_of(frames: Frames, structure: int) -> Atoms:
     """One structure with its molecules whole."""
     atoms, cell, pbc = frames.atoms_of(structure), np.array(frames.cells[structure]), np.array(frames.pbc[structure])
-    positions = whole_molecules(np.array(frames.positions[atoms]), bonds_of(frames, structure), cell, pbc)
+    molecules = np.asarray(frames.molecules[atoms])
+    firsts = np.unique(molecules, return_index=True)[1]
+    positions = whole(frames, np.array([structure]), firsts[molecules[firsts] >= 0])
     return Atoms(np.array(frames.atomic_numbers[atoms], int), positions, cell=cell, pbc=pbc)
 
 
@@ -185,7 +204,7 @@ def bonds_of(frames: Frames, structure: int) -> NDArray[np.int64]:
 
 
 def rigid_pairs(frames: Frames, structure: int) -> NDArray[np.int64]:
-    """Pairs (P, 2) whose distances make the molecules of one structure rigid: all of those of three atoms, else bonds."""
+    """Pairs (P, 2) whose distances make molecules of three atoms rigid; of others the bonds."""
     molecules = np.asarray(frames.molecules[frames.atoms_of(structure)])
     pairs = {(int(a), int(b)) for a, b in bonds_of(frames, structure)}
     for molecule in range(int(molecules.max(initial=-1)) + 1):
@@ -210,7 +229,7 @@ def reference_of(frames: Frames, start: int) -> Distributions:
     return found
 
 
-def _nve(watch: Watch, options: Dynamics) -> dict[str, Any]:
+def _nve(watch: Watch) -> dict[str, Any]:
     """Drift of the predicted total energy, and how much the system heats, which needs no predicted energy."""
     atoms, times = len(watch.atoms), np.array(watch.times)
     record: dict[str, Any] = {"ps": times[-1], "broken": watch.broken}

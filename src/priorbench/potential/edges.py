@@ -25,8 +25,8 @@ class Edges(NamedTuple):
 class SkinList:
     """All pairs within ``cutoff`` + ``skin`` (Å), searched anew when an atom has moved half the skin.
 
-    They are searched anew as well when the cell or the number of atoms has changed.  ``wrapping`` says whether atoms are
-    taken into the cell at every search, which keeps single precision exact where they have drifted far.
+    They are searched anew as well when the cell or the number of atoms has changed.  ``wrapping`` says whether atoms
+    are taken into the cell at every search, which keeps single precision exact where they have drifted far.
     """
 
     def __init__(self, cutoff: float, skin: float, dtype: torch.dtype, device: str, wrapping: bool = True) -> None:

@@ -30,8 +30,11 @@ class SingleStructure(nn.Module):
     """Energy () in eV, float64, and forces (N, 3) in eV/Å of one structure, from tensors alone.
 
     Inputs: atomic numbers (N,), positions (N, 3) Å; edges within the cutoff by sender and ascending receiver (E,) and
-    the shift of the sender's image (E, 3) Å, so that r_sender + shift − r_receiver is the edge; cell (3, 3) Å, pbc (3,).
+    the shift of the sender's image (E, 3) Å, so that r_sender + shift − r_receiver is the edge; cell (3, 3) Å, and
+    pbc (3,).
     """
+
+    reference: Tensor
 
     def __init__(self, model: Backbone, labels: Labels) -> None:
         super().__init__()
@@ -102,4 +105,12 @@ def _example(elements: list[int]) -> tuple[Tensor, ...]:
     positions = torch.stack([torch.arange(count), torch.zeros(count), torch.zeros(count)], dim=1).float()
     receivers = torch.arange(count).repeat_interleave(2)
     senders = (receivers + torch.tensor([1, count - 1]).repeat(count)) % count
-    return numbers, positions, senders, receivers, torch.zeros(2 * count, 3), torch.eye(3) * 20, torch.tensor([True] * 3)
+    return (
+        numbers,
+        positions,
+        senders,
+        receivers,
+        torch.zeros(2 * count, 3),
+        torch.eye(3) * 20,
+        torch.tensor([True] * 3),
+    )

@@ -40,7 +40,7 @@ class Distributions:
 
     @classmethod
     def like(cls, numbers: NDArray[np.int64], cell: Floats, pbc: NDArray[np.bool_]) -> "Distributions":
-        """Empty ones for structures of ``numbers`` (N,) in ``cell`` (3, 3) Å: up to half its narrowest width, at most 6 Å."""
+        """None yet, of ``numbers`` (N,) in ``cell`` (3, 3) Å: up to half its narrowest width, at most 6 Å."""
         periodic, reach = bool(pbc.all()), FARTHEST
         if periodic:
             volume = abs(np.linalg.det(cell))
@@ -63,7 +63,7 @@ class Distributions:
         self.frames += 1
 
     def _norm(self, a: int, b: int, volume: float) -> Floats:
-        """What a pair in each bin counts, (BINS,): expected pairs of an ideal gas, or for h(r) all pairs and the bin."""
+        """What a pair counts in each bin, (BINS,): over the pairs of an ideal gas there, or over all pairs and the bin."""
         n_a, n_b = int((self.numbers == a).sum()), int((self.numbers == b).sum())
         pairs = n_a * (n_a - 1) / 2 if a == b else n_a * n_b
         edges = np.linspace(0, self.reach, BINS + 1)
@@ -71,8 +71,7 @@ class Distributions:
         if not self.periodic:
             return 1 / (max(pairs, 1) * width)
         shells = 4 / 3 * np.pi * np.diff(edges**3)
-        # All ordered pairs, self-images left out, over the volume: the density of an ideal gas.
-        return volume / (max(n_a * n_b / (2 if a == b else 1), 1) * shells)
+        return volume / (max(pairs, 1) * shells)
 
     def _add_angles(self, positions: Floats, cell: Floats, pbc: NDArray[np.bool_]) -> None:
         chosen = np.flatnonzero(self.numbers == self.numbers.max())

@@ -37,7 +37,7 @@ class RigidDistances(FixConstraint):
             for (a, b), squares in self._colours:
                 now, before = new[a] - new[b], old[a] - old[b]
                 off = squares - (now**2).sum(axis=1)
-                worst = max(worst, float(np.abs(off / squares).max()))
+                worst = np.maximum(worst, np.abs(off / squares).max())  # a NaN stays one
                 along = 2 * (now * before).sum(axis=1) * (inverse[a] + inverse[b])
                 step = (off / along)[:, None] * before
                 new[a] += step * inverse[a][:, None]
@@ -57,7 +57,7 @@ class RigidDistances(FixConstraint):
             for (a, b), squares in self._colours:
                 d = r[a] - r[b]
                 closing = ((momenta[a] * inverse[a][:, None] - momenta[b] * inverse[b][:, None]) * d).sum(axis=1)
-                worst = max(worst, float(np.abs(closing / np.sqrt(squares)).max()))
+                worst = np.maximum(worst, np.abs(closing / np.sqrt(squares)).max())
                 step = (closing / ((d**2).sum(axis=1) * (inverse[a] + inverse[b])))[:, None] * d
                 momenta[a] -= step
                 momenta[b] += step
@@ -88,28 +88,3 @@ def _disjoint(pairs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         sets[k].append(place)
         taken[k] |= {a, b}
     return [np.array(chosen) for chosen in sets]
-
-
-def whole_molecules(
-    positions: Floats, bonds: NDArray[np.int64], cell: NDArray[Any], pbc: NDArray[Any]
-) -> Floats:
-    """Positions (N, 3) with every atom at the image that is nearest to those it is bonded to."""
-    from ase.geometry import find_mic
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import breadth_first_order, connected_components
-
-    out = positions.copy()
-    if not len(bonds) or not pbc.any():
-        return out
-    shape = (len(positions), len(positions))
-    graph = coo_matrix((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape).tocsr()
-    _, members = connected_components(graph, directed=False)
-    firsts = np.unique(members, return_index=True)[1]
-    near = np.asarray(find_mic(positions[bonds[:, 1]] - positions[bonds[:, 0]], cell, pbc)[0])
-    steps = {(int(a), int(b)): v for (a, b), v in zip(bonds, near, strict=True)}
-    for first in firsts[np.bincount(members) > 1]:
-        order, before = breadth_first_order(graph, first, directed=False)
-        for atom in order[1:].tolist():
-            at = int(before[atom])
-            out[atom] = out[at] + (steps[at, atom] if (at, atom) in steps else -steps[atom, at])
-    return out

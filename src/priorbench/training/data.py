@@ -101,7 +101,9 @@ class Data:
             Store.build(source.frames, source.neighbours, s, labels, spec["device"]) for s in (training, validation)
         ]
         trivial = float(stores[1].forces.double().square().mean().sqrt())
-        return cls(stores[0], stores[1], training, labels, source.hash, sha256_file(split), trivial * labels.scale * MEV)
+        return cls(
+            stores[0], stores[1], training, labels, source.hash, sha256_file(split), trivial * labels.scale * MEV
+        )
 
 
 def fingerprints(frames: Frames, structures: NDArray[np.int64]) -> list[str]:
