@@ -45,6 +45,7 @@ localrules:
     make_tables,
     make_figures,
     draw_details,
+    draw_dynamics,
     judge_claims,
     collect_probes,
     collect_details,
@@ -65,6 +66,7 @@ EVERYTHING = [
     *rules.draw_details.output,
     *(rules.answer.output if CONFIG.question else rules.judge_claims.output),
     *(rules.collect_dynamics.output if CONFIG.dynamics else []),
+    *(rules.draw_dynamics.output if CONFIG.dynamics else []),
     *expand(rules.card.output, dataset=CONFIG.datasets),
     *expand(rules.checks.output, dataset=generated()),
 ]
@@ -101,3 +103,4 @@ rule dynamics:
     """Molecular dynamics with every chosen potential: energy drift, stability, distributions beside the data's."""
     input:
         rules.collect_dynamics.output,
+        rules.draw_dynamics.output,

@@ -26,6 +26,7 @@ localrules:
     make_tables,
     make_figures,
     draw_details,
+    draw_dynamics,
     judge_claims,
     answer,
     tables,
@@ -37,6 +38,7 @@ EVERYTHING = [
     *each_kept(rules.make_tables.output),
     *each_kept(rules.make_figures.output),
     *each_kept(rules.draw_details.output, having="details.csv"),
+    *each_kept(rules.draw_dynamics.output, having="dynamics.csv"),
     *each_kept(rules.judge_claims.output, questions=False),
     *each_kept(rules.answer.output, questions=True),
 ]
@@ -54,6 +56,7 @@ rule figures:
         each_kept(rules.make_tables.output),
         each_kept(rules.make_figures.output),
         each_kept(rules.draw_details.output, having="details.csv"),
+        each_kept(rules.draw_dynamics.output, having="dynamics.csv"),
         each_kept(rules.answer.output, questions=True),
 
 

@@ -15,7 +15,7 @@ from priorbench.registry import QUESTIONS
 class Kept(Strict):
     """Kept results that can be redrawn."""
 
-    folder: Path = Field(description="with runs.csv and curves.csv, maybe structures.csv, probes.csv, details.csv")
+    folder: Path = Field(description="with runs.csv and curves.csv, and what else of the tables was kept")
     question: Name | None = Field(None, description="the question that the experiment answered")
 
 

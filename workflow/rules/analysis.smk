@@ -3,7 +3,8 @@
 In:  runs.csv, curves.csv, structures.csv, just collected or kept from an earlier run.
 Out: statistics.json            means with 95 % intervals, paired comparisons with scratch and longer
      tables/rmse.{csv,md,tex}   test errors with intervals, compute and the trivial predictor beside them
-     figures/                   convergence.{pdf,png}, rmse.{pdf,png}; from details.csv, details.{pdf,png}
+     figures/                   convergence.{pdf,png}, rmse.{pdf,png}; from details.csv, details.{pdf,png}, and from
+                                dynamics.csv and distributions.csv, dynamics.{pdf,png}
      claims.{json,md}           a verdict per claim, with the numbers that led to it
 """
 
@@ -123,6 +124,35 @@ rule draw_details:
     shell:
         "priorbench details-figure --details-csv {input.details:q} --statistics {input.statistics:q}"
         " --output {params.directory:q} > {log:q} 2>&1"
+
+
+rule draw_dynamics:
+    """Draw stability, distributions and energy drift."""
+    input:
+        table="<analysis>/dynamics.csv",
+        distributions="<analysis>/distributions.csv",
+        statistics="<analysis>/statistics.json",
+    output:
+        figure=report(
+            "<analysis>/figures/dynamics.png",
+            caption="../report/dynamics.rst",
+            category="1. Errors",
+            labels={"what": "in molecular dynamics"},
+        ),
+        pdf="<analysis>/figures/dynamics.pdf",
+    log:
+        "<logs>/draw_dynamics.log",
+    benchmark:
+        "<benchmarks>/draw_dynamics.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        directory=subpath(output.figure, parent=True),
+    message:
+        "Draw the dynamics"
+    shell:
+        "priorbench dynamics-figure --table {input.table:q} --distributions {input.distributions:q}"
+        " --statistics {input.statistics:q} --output {params.directory:q} > {log:q} 2>&1"
 
 
 rule judge_claims:

@@ -3,7 +3,8 @@
 In:  a finetuned network, frames and the split of its seed; trials.csv, for of several trials only the chosen one runs
 Out: dynamics/<dataset>/<backbone>/<strategy>/seed<n>.json
        energy drift in NVE, stability in NVT, distributions beside those of the data
-     dynamics.csv, figures/dynamics.{pdf,png}  of all of them
+     dynamics.csv, distributions.csv  of all of them
+     figures/dynamics.{pdf,png}       drawn from these by a rule of the analysis
 
 Part of `all` where the configuration has a section `dynamics`; else asked for by `snakemake dynamics`.
 """
@@ -23,8 +24,10 @@ rule simulate:
     benchmark:
         "<benchmarks>/dynamics/{dataset}/{backbone}/{strategy}/seed{seed}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     threads: 1
+    resources:
+        gpu=GPUS,
     params:
         spec=DYNAMICS,
     message:
@@ -35,29 +38,20 @@ rule simulate:
 
 
 rule collect_dynamics:
-    """Gather what the simulations found into one table, and draw it."""
+    """Gather what the simulations found."""
     input:
-        records=every_simulation(),
-        statistics="<analysis>/statistics.json",
+        every_simulation(),
     output:
         table="<analysis>/dynamics.csv",
-        figure=report(
-            "<analysis>/figures/dynamics.png",
-            caption="../report/dynamics.rst",
-            category="1. Errors",
-            labels={"what": "in molecular dynamics"},
-        ),
-        pdf="<analysis>/figures/dynamics.pdf",
+        distributions="<analysis>/distributions.csv",
     log:
         "<logs>/collect_dynamics.log",
     benchmark:
         "<benchmarks>/collect_dynamics.tsv"
     conda:
         "../../envs/cpu.yaml"
-    params:
-        figure=subpath(output.figure, strip_suffix=".png"),
     message:
         "Collect the dynamics"
     shell:
-        "priorbench collect-dynamics --records {input.records:q} --statistics {input.statistics:q}"
-        " --table {output.table:q} --figure {params.figure:q} > {log:q} 2>&1"
+        "priorbench collect-dynamics --records {input:q} --table {output.table:q}"
+        " --distributions {output.distributions:q} > {log:q} 2>&1"

@@ -1,6 +1,7 @@
 """Redrawing: every table, figure and verdict from the kept tables of earlier experiments, without any training.
 
-In:  <folder>/runs.csv, curves.csv and, where they were kept, structures.csv, probes.csv and details.csv.
+In:  <folder>/runs.csv, curves.csv and, where they were kept, structures.csv, probes.csv, details.csv,
+       dynamics.csv and distributions.csv.
 Out: results/redrawn/<name>/, laid out as the experiment's own folder.
 """
 
@@ -16,7 +17,7 @@ rule recall:
     log:
         "<logs>/recall-{table}.log",
     wildcard_constraints:
-        table="runs|curves|structures|probes|details",
+        table="runs|curves|structures|probes|details|dynamics|distributions",
     conda:
         "../../envs/cpu.yaml"
     message:

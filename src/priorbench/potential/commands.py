@@ -30,10 +30,17 @@ def dynamics(args: argparse.Namespace) -> None:
 
 
 def collect_dynamics(args: argparse.Namespace) -> None:
-    """Gather what the dynamics of all potentials found into one table, and draw it."""
+    """Gather what the dynamics of all potentials found into a table, and their distributions into another."""
     from priorbench.potential.dynamics_table import collect_dynamics
 
-    collect_dynamics(args.records, args.statistics, args.table, args.figure)
+    collect_dynamics(args.records, args.table, args.distributions)
+
+
+def dynamics_figure(args: argparse.Namespace) -> None:
+    """Figure of stability, distributions and energy drift, as PDF and PNG."""
+    from priorbench.analysis.dynamics_figure import draw_dynamics
+
+    draw_dynamics(args.table, args.distributions, args.statistics, args.output)
 
 
 def potential_commands(command: Callable[[str, Command], argparse.ArgumentParser]) -> None:
@@ -55,6 +62,9 @@ def potential_commands(command: Callable[[str, Command], argparse.ArgumentParser
     sub.add_argument("--output", type=Path, required=True, help="record (.json)")
     sub = command("collect-dynamics", collect_dynamics)
     sub.add_argument("--records", type=Path, nargs="+", required=True, help="records of `priorbench dynamics`")
-    sub.add_argument("--statistics", type=Path, required=True, help="statistics of the experiment")
-    sub.add_argument("--table", type=Path, required=True, help="dynamics.csv")
-    sub.add_argument("--figure", type=Path, required=True, help="figure without its suffix; .pdf and .png are written")
+    for name in ("table", "distributions"):
+        sub.add_argument(f"--{name}", type=Path, required=True, help=f"{name} (.csv), written")
+    sub = command("dynamics-figure", dynamics_figure)
+    for name in ("table", "distributions", "statistics"):
+        sub.add_argument(f"--{name}", type=Path, required=True, help=f"{name} of the experiment's dynamics")
+    sub.add_argument("--output", type=Path, required=True, help="folder that gets dynamics.{pdf,png}")

@@ -113,7 +113,7 @@ def dynamics(
     if metadata["status"] == "diverged":
         write_json(output, {**record, "status": "diverged"})
         return
-    calculator = load_potential(model, outside="ignore")
+    calculator = load_potential(model, device=run["device"], outside="ignore")
     content = Frames.load(frames, verify=True)
     test = np.asarray(load_split(split, metadata["data_hash"], content)["test"], np.int64)
     start = int(draw(np.sort(test), 1, run["seed"], _DRAW)[0])

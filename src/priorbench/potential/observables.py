@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from priorbench.neighbours import neighbour_list, pairs_within
 
 Floats = NDArray[np.float64]
-BINS = 200
+BINS = 120
 FARTHEST = 6.0  # Å
 SHELL = 3.5  # Å, neighbours whose angles are counted
 ANGLES = 90  # bins of 2 degrees
@@ -63,7 +63,7 @@ class Distributions:
         self.frames += 1
 
     def _norm(self, a: int, b: int, volume: float) -> Floats:
-        """What a pair counts in each bin, (BINS,): over the pairs of an ideal gas there, or over all pairs and the bin."""
+        """What a pair counts in each bin, (BINS,): over those of an ideal gas there, or over all pairs and the bin."""
         n_a, n_b = int((self.numbers == a).sum()), int((self.numbers == b).sum())
         pairs = n_a * (n_a - 1) / 2 if a == b else n_a * n_b
         edges = np.linspace(0, self.reach, BINS + 1)
