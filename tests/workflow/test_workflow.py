@@ -71,6 +71,8 @@ def expected_counts(config: Config) -> dict[str, int]:
         **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "all"], 1),
         **dict.fromkeys(["collect_details", "draw_details"], 1),
         "answer" if config.question else "judge_claims": 1,
+        "simulate": len(config.seeds) * sum(len(config.trials_on(d, b)) for d, b in cells) if config.dynamics else 0,
+        **dict.fromkeys(["collect_dynamics", "draw_dynamics"], int(config.dynamics is not None)),
     }
     counts = {rule: number for rule, number in counts.items() if number}
     return {**counts, "total": sum(counts.values())}
@@ -115,6 +117,20 @@ def test_details_are_drawn_where_their_table_was_kept(plan: Plan, tmp_path: Path
     assert job_counts(planned)["make_figures"] == 2
     (drawn,) = commands(planned, "details-figure")
     assert option(drawn, "--details-csv") == ["results/redrawn/new/details.csv"]
+
+
+def test_dynamics_are_run_where_they_are_asked_for(plan: Plan, tmp_path: Path) -> None:
+    content = changed("seeds_per_job", "all")
+    assert "simulate" not in job_counts(plan("--quiet", "rules", "--configfile", write(tmp_path, content)))
+    asked = job_counts(plan("dynamics", "--quiet", "rules", "--configfile", write(tmp_path, content)))
+    content["dynamics"] = {"nvt_ps": 2.5}
+    planned = plan("-p", "--configfile", write(tmp_path, content))
+    assert job_counts(planned)["simulate"] == asked["simulate"]
+    for call in commands(planned, "dynamics"):
+        assert json.loads(option(call, "--spec")[0])["nvt_ps"] == 2.5
+        (model,), (split,), (output,) = (option(call, name) for name in ("--model", "--split", "--output"))
+        assert Path(model).parent.name == Path(output).stem == Path(split).stem.removeprefix("split-")
+        assert Path(model).parts[-3] == Path(output).parts[-2]
 
 
 @pytest.mark.parametrize("per_job", [1, "all"])

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
-from priorbench.analysis.style import GREY, RC, colour, line_styles, new_figure, save
+from priorbench.analysis.style import GREY, RC, colour, line_styles, log_axis, new_figure, save
 
 
 def draw_dynamics(table: Path, distributions: Path, statistics_json: Path, output_dir: Path) -> None:
@@ -51,7 +51,7 @@ def dynamics_figure(table: pd.DataFrame, distributions: pd.DataFrame, statistics
 _CAPTION = (
     "Left: distribution of the heaviest pair in NVT, mean over seeds that ran (grey: the data).  Right: a dot a seed, "
     "bars at the geometric mean;\ncrosses: diverged in training or broke before anything was measured.  Drift is that "
-    "of the predicted energy, beside what the network heats up in NVE."
+    "of the predicted energy, the table has the heating beside it."
 )
 
 
@@ -75,15 +75,15 @@ def _measures(table: pd.DataFrame) -> list[tuple[str, Values, bool]]:
             found.setdefault(row["strategy"], []).append(None if value is None or np.isnan(value) else abs(value))
         return found
 
-    of = f", {first.removeprefix('rdf_error_')}" if first else ""
+    of = f", {first.removeprefix('rdf_error_').replace('-', '–')}" if first else ""
     return [
         (
-            "stable for / ps" if np.isnan(asked) else f"stable for / ps (of {asked:g})",
+            "stable / ps" if np.isnan(asked) else f"stable / ps, of {asked:g}",
             by_strategy("stability_ps"),
             False,
         ),
-        (f"error of the distribution{of}", by_strategy(first), True),
-        ("|drift| in NVE / (meV/atom/ps)", by_strategy("drift_mev_per_atom_per_ps"), True),
+        (f"RDF error{of}", by_strategy(first), False),
+        ("NVE drift / (meV/atom/ps)", by_strategy("drift_mev_per_atom_per_ps"), True),
     ]
 
 
@@ -131,7 +131,8 @@ def _draw_dots(axes: Axes, results: Sequence[StrategyResult], values: Values, lo
     axes.set_yticks(range(len(results)), [result.strategy if named else "" for result in results])
     axes.tick_params(axis="y", length=0)
     if log and every:
-        axes.set_xscale("log")
-        axes.set_xlim(min(every) / 1.6, max(every) * 1.6)
+        limits = min(every) / 1.6, max(every) * 1.6
+        axes.set(xscale="log", xlim=limits)
+        log_axis(axes.xaxis, *limits)
     elif every:
         axes.set_xlim(0, max(every) * 1.08)
