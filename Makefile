@@ -29,7 +29,7 @@ run: $(STAMP)  ## run the experiment of CONFIG, write its report, print its tabl
 	@started=$$(date +%s) && \
 	folder=$$(priorbench check --folder $(CONFIG)) && \
 	snakemake --cores $(CORES) --configfile $(CONFIG) && \
-	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report $$folder/report.html && \
+	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report $$folder/snakemake-report.html && \
 	priorbench accounting --experiment $$(cut -d/ -f1,2 <<< $$folder) --output $$folder --cores $(CORES) --started $$started && \
 	priorbench summary --experiment $$folder
 

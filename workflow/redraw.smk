@@ -27,6 +27,7 @@ localrules:
     make_figures,
     draw_details,
     draw_dynamics,
+    write_report,
     judge_claims,
     answer,
     tables,
@@ -39,6 +40,7 @@ EVERYTHING = [
     *each_kept(rules.make_figures.output),
     *each_kept(rules.draw_details.output, having="details.csv"),
     *each_kept(rules.draw_dynamics.output, having="dynamics.csv"),
+    *each_kept(rules.write_report.output),
     *each_kept(rules.judge_claims.output, questions=False),
     *each_kept(rules.answer.output, questions=True),
 ]

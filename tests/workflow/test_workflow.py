@@ -69,7 +69,7 @@ def expected_counts(config: Config) -> dict[str, int]:
         "collect_probes": int(config.question == "q8"),
         "details": len(cells),
         **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "all"], 1),
-        **dict.fromkeys(["collect_details", "draw_details"], 1),
+        **dict.fromkeys(["collect_details", "draw_details", "write_report"], 1),
         "answer" if config.question else "judge_claims": 1,
         "simulate": len(config.seeds) * sum(len(config.trials_on(d, b)) for d, b in cells) if config.dynamics else 0,
         **dict.fromkeys(["collect_dynamics", "draw_dynamics"], int(config.dynamics is not None)),

@@ -17,7 +17,7 @@ rule recall:
     log:
         "<logs>/recall-{table}.log",
     wildcard_constraints:
-        table="runs|curves|structures|probes|details|dynamics|distributions",
+        table="runs|curves|structures|probes|details|parity|dynamics|distributions",
     conda:
         "../../envs/cpu.yaml"
     message:

@@ -11,6 +11,7 @@ from priorbench.io import read_json
 
 _PLACES = (
     "report.html",
+    "snakemake-report.html",
     "tables/rmse.md",
     "figures/convergence.pdf",
     "figures/rmse.pdf",
@@ -20,6 +21,7 @@ _PLACES = (
     "answer/figure.pdf",
     "runs.csv",
     "details.csv",
+    "dynamics.csv",
     "accounting.json",
 )
 

@@ -1,10 +1,10 @@
 """``dynamics.csv`` and ``distributions.csv``: what the dynamics of every chosen potential found.
 
 Columns of the first: whose it is (dataset, backbone, strategy, seed); status; whether forces are a gradient and
-molecules rigid; in
-NVE the drift of the predicted total energy (meV/atom/ps), its fluctuation (meV/atom) and the heating (K/ps); in NVT the
-time until it broke (ps) of that asked for, what broke, mean temperature (K), the mean absolute error of each pair's
-distribution, of the angles between heavy neighbours, and the diffusion coefficient (Å²/ps).
+molecules rigid; in NVE the drift of the predicted total energy (meV/atom/ps), its fluctuation (meV/atom) and the
+heating (K/ps); in NVT the time until it broke (ps) of that asked for, what broke, mean temperature (K), the mean
+absolute error of each pair's distribution, of the angles between heavy neighbours, and the diffusion coefficient
+(Å²/ps).
 """
 
 from collections.abc import Mapping, Sequence
