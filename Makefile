@@ -19,7 +19,7 @@ export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: help run plan test test-cluster lint dry-run check-long lock clean distclean
+.PHONY: help run plan test test-cluster lint dry-run check-long docs lock clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -49,6 +49,10 @@ lint: $(STAMP)  ## check style, types, the workflow and the generated files
 	snakefmt --check .
 	snakemake --lint
 	priorbench schema --check
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
+
+docs: $(STAMP)  ## build the documentation into build/docs
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 dry-run: $(STAMP)  ## plan every preset without running anything
 	@for config in config.yaml $(PRESETS); do \
