@@ -78,9 +78,11 @@
     const good = values.filter((v) => v > 0);
     return Math.max(...good) / Math.min(...good);
   };
-  // Plain numbers on a narrow log axis, powers on a wide one.
-  const logAxis = (title, values) =>
-    axis(title, { type: "log", dtick: decades(values) > 30 ? 1 : decades(values) > 5 ? "D2" : "D1", tickformat: "~g" });
+  // A log axis where values spread; ticks at every decade, or at 1, 2, 5 of a few.
+  const logAxis = (title, values) => {
+    const spread = decades(values);
+    return axis(title, spread > 2 ? { type: "log", dtick: spread > 30 ? 1 : spread > 5 ? "D2" : "D1", tickformat: "~g" } : {});
+  };
 
   function register(names, ...controls) {
     const drawing = names;
@@ -93,8 +95,8 @@
       const label = document.createElement("label");
       const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: !hidden.has(s.name) });
       box.dataset.strategy = s.name;
-      const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
-      swatch.style.setProperty("--tint", s.tint);
+      const swatch = Object.assign(document.createElement("span"), { className: s.dash ? `line ${s.dash}` : "swatch" });
+      swatch.style.setProperty("--tint", tint(s.tint));
       label.append(box, swatch, s.note ? `${s.name} (${s.note})` : s.name);
       box.addEventListener("change", () => {
         hidden[box.checked ? "delete" : "add"](s.name);
@@ -153,14 +155,15 @@
     if (panel.trivial) {
       shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: panel.trivial, y1: panel.trivial, line: { color: css("--muted"), dash: "dot", width: 1 } });
     }
+    const y = values.filter((v) => v !== null);
+    const yaxis = logAxis("validation force RMSE / (meV/Å)", [...y, panel.trivial ?? y[0]]);
+    const log = yaxis.type === "log";
     const notes = panel.trivial ? [{
-      xref: "paper", x: 1, y: Math.log10(panel.trivial), text: "zero force", showarrow: false, xanchor: "right", yanchor: "bottom",
+      xref: "paper", x: 1, y: log ? Math.log10(panel.trivial) : panel.trivial, text: "zero force", showarrow: false, xanchor: "right", yanchor: "bottom",
       font: { size: 11, color: css("--muted") },
     }] : [];
-    const y = values.filter((v) => v !== null);
     plot("convergence-plot", traces, {
-      xaxis: axis(data.abscissae[x], { rangemode: "tozero" }), yaxis: logAxis("validation force RMSE / (meV/Å)", [...y, panel.trivial ?? y[0]]),
-      shapes, annotations: notes,
+      xaxis: axis(data.abscissae[x], { rangemode: "tozero" }), yaxis, shapes, annotations: notes,
     });
   }, place, abscissa);
 
