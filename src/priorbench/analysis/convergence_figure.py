@@ -22,6 +22,12 @@ from priorbench.analysis.results import Statistics, StrategyResult
 from priorbench.analysis.style import GREY, colour, line_styles, log_axis, new_figure, shade, spread
 
 _LABEL_INCHES = 0.38  # from the axes to their label
+_PRETRAINING = {
+    "epoch": "pretrain_epochs",
+    "step": "pretrain_steps",
+    "seconds": "pretrain_seconds",
+    "flops": "pretrain_flops",
+}
 _LABELS = {"epoch": "epoch", "seconds": "training time / s"}
 
 
@@ -54,7 +60,10 @@ def pretraining_rows(table: pd.DataFrame, result: StrategyResult) -> pd.DataFram
 
 @dataclass(frozen=True)
 class Panel:
-    """What one panel draws: the results of a place, its backbone's runs and curves, the abscissa (epoch or seconds)."""
+    """What one panel draws: the results of a place, its backbone's runs and curves, the abscissa.
+
+    The abscissa is a column of the curves: epoch, step, seconds, or flops where it was added.
+    """
 
     results: list[StrategyResult]
     runs: pd.DataFrame
@@ -63,9 +72,9 @@ class Panel:
     styles: dict[str, str]
 
     def offset(self, result: StrategyResult) -> float:
-        """Mean epochs or seconds of the pretraining before a strategy."""
+        """Mean epochs, steps, seconds or FLOPs of the pretraining before a strategy."""
         own = finetuning_rows(self.runs, result)
-        return float(own[f"pretrain_{'epochs' if self.abscissa == 'epoch' else 'seconds'}"].mean())
+        return float(own[_PRETRAINING[self.abscissa]].mean())
 
     def curve(self, own: Rows, result: StrategyResult, value: str, offset: float, least: bool = False) -> Curve:
         """The curve of a strategy, or of its pretraining (as ``own`` finds their rows), moved right by ``offset``.

@@ -81,7 +81,7 @@ def _text_rows(statistics: Statistics, tuned: bool) -> list[list[str]]:
     rows = []
     for place in statistics.places:
         results = statistics.of(*place)
-        trivial = _trivial(results)
+        trivial = trivial_errors(results)
         missing = [MISSING] * (8 + len(_TUNING) * tuned)
         rows.append([*place, TRIVIAL, *(number(trivial[q]) for q in QUANTITIES), *missing])
         for result in results:
@@ -95,7 +95,7 @@ def _text_row(statistics: Statistics, result: StrategyResult) -> list[str]:
     changes = [(MISSING, MISSING) if c is None else (change(c.change), p_value(c.change.p_holm)) for c in found]
     return [
         *(*result.place, result.strategy),
-        *(_marked(result, quantity) for quantity in QUANTITIES),
+        *(marked(result, quantity) for quantity in QUANTITIES),
         *(cell for cells in changes for cell in cells),
         *(str(len(result.seeds)), str(len(result.diverged))),
         number(result.flops / 1e12),
@@ -103,11 +103,12 @@ def _text_row(statistics: Statistics, result: StrategyResult) -> list[str]:
     ]
 
 
-def _marked(result: StrategyResult, quantity: str) -> str:
+def marked(result: StrategyResult, quantity: str) -> str:
+    """An error with its interval, and the mark of one not below the trivial predictor's."""
     return with_interval(result.errors[quantity]) + (MARK if result.worse_than_trivial[quantity] else "")
 
 
-def _trivial(results: list[StrategyResult]) -> dict[str, float | None]:
+def trivial_errors(results: list[StrategyResult]) -> dict[str, float | None]:
     """The trivial predictor's errors: the same test frames for all strategies, so the first that has them."""
     return {q: next((r.trivial[q] for r in results if r.trivial[q] is not None), None) for q in QUANTITIES}
 
@@ -117,7 +118,7 @@ def _csv_rows(statistics: Statistics) -> list[dict[str, object]]:
     for place in statistics.places:
         results = statistics.of(*place)
         seeds = len(results[0].seeds)
-        errors = {q: Estimate(mean, None, None, None, []) for q, mean in _trivial(results).items()}
+        errors = {q: Estimate(mean, None, None, None, []) for q, mean in trivial_errors(results).items()}
         nothing = Estimate(None, None, None, None, [])
         key: dict[str, object] = dict(zip(("dataset", "backbone"), place, strict=True))
         rows.append({**key, **_csv_row(TRIVIAL, TRIVIAL, errors, {}, [None, None], (seeds, 0, None), nothing)})
