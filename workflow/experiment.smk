@@ -33,6 +33,7 @@ include: "rules/probes.smk"
 include: "rules/collect.smk"
 include: "rules/analysis.smk"
 include: "rules/questions.smk"
+include: "rules/report.smk"
 
 
 # On a cluster these seconds of work are not worth a job.
@@ -45,13 +46,15 @@ localrules:
     judge_claims,
     collect_probes,
     answer,
+    report,
     data,
     tables,
     figures,
     claims,
 
 
-EVERYTHING = [
+# What the report shows.
+REPORTED = [
     *rules.collect.output,
     *rules.make_tables.output,
     *rules.make_figures.output,
@@ -59,6 +62,7 @@ EVERYTHING = [
     *expand(rules.card.output, dataset=CONFIG.datasets),
     *expand(rules.checks.output, dataset=generated()),
 ]
+EVERYTHING = [*REPORTED, *rules.report.output]
 
 
 rule data:

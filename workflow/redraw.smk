@@ -18,6 +18,7 @@ wildcard_constraints:
 include: "rules/redraw.smk"
 include: "rules/analysis.smk"
 include: "rules/questions.smk"
+include: "rules/report.smk"
 
 
 localrules:
@@ -27,6 +28,7 @@ localrules:
     make_figures,
     judge_claims,
     answer,
+    report,
     tables,
     figures,
     claims,
@@ -37,6 +39,7 @@ EVERYTHING = [
     *each_kept(rules.make_figures.output),
     *each_kept(rules.judge_claims.output, questions=False),
     *each_kept(rules.answer.output, questions=True),
+    *each_kept(rules.report.output),
 ]
 
 

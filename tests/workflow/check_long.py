@@ -34,7 +34,7 @@ def experiment(config: str, folder: Path) -> Path:
     started = time.time()
     subprocess.run(command, check=True, env=environment)
     (results,) = (folder / "results").iterdir()
-    report = ["--quiet", "all", "--report", results / "report.html"]
+    report = ["--quiet", "all", "--report", results / "snakemake-report.html"]
     subprocess.run([*command, *report], check=True, env=environment)
     accounting(results, "2", started)
     return results

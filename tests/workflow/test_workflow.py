@@ -67,7 +67,7 @@ def expected_counts(config: Config) -> dict[str, int]:
         "finetune": per_cell * sum(len(config.trials_on(d, b)) for d, b in cells),
         "probe": len(cells) * len(config.seeds) if config.question == "q8" else 0,
         "collect_probes": int(config.question == "q8"),
-        **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "all"], 1),
+        **dict.fromkeys(["collect", "statistics", "make_tables", "make_figures", "report", "all"], 1),
         "answer" if config.question else "judge_claims": 1,
     }
     counts = {rule: number for rule, number in counts.items() if number}

@@ -44,6 +44,18 @@ def tested_structures(wildcards):
     return was_kept(wildcards, "structures.csv")
 
 
+def reported(wildcards):
+    """Everything that the report shows."""
+    found = [*rules.make_tables.output, *rules.make_figures.output]
+    found += (rules.answer if question_asked(wildcards) else rules.judge_claims).output
+    return expand(found, kept=wildcards.kept)
+
+
+def data_cards():
+    """No folder: cards are not redrawn."""
+    return []
+
+
 def each_kept(file, questions=None):
     """A file of every experiment, or of those that answered a question, or that did not."""
     names = [

@@ -11,6 +11,7 @@ from priorbench.io import read_json
 
 _PLACES = (
     "report.html",
+    "snakemake-report.html",
     "tables/rmse.md",
     "figures/convergence.pdf",
     "figures/rmse.pdf",
