@@ -12,16 +12,16 @@ from priorbench.report.tables import Cell, Row, Table, quantity, text
 _NAMES = ["dataset", "backbone", "strategy"]
 _NUMBERS = [
     "force RMSE meV/Å",
-    "force MAE meV/Å",
-    "energy RMSE meV/atom",
-    "energy MAE meV/atom",
     "Δ force vs scratch %",
     "p (Holm)",
+    "energy RMSE meV/atom",
     "Δ energy vs scratch %",
     "seeds",
     "diverged",
     "TFLOP",
     "seconds",
+    "force MAE meV/Å",
+    "energy MAE meV/atom",
 ]
 _CAPTION = (
     "Test errors: geometric mean [95 % interval] over seeds. Δ: change of RMSE against scratch, paired by seed. "
@@ -44,26 +44,31 @@ def _rows(part: Part, place: tuple[str, str], several: bool) -> list[Row]:
     names = [text(name) for name in (*([part.name] if several else []), *place)]
     tags = dict(zip(("dataset", "backbone"), place, strict=True))
     trivial = trivial_errors(results)
-    errors = [quantity(number(trivial[q]), trivial[q]) for q in QUANTITIES]
-    missing = [Cell(MISSING, kind="number") for _ in range(len(_NUMBERS) - len(errors))]
+    force, force_mae, energy, energy_mae = (quantity(number(trivial[q]), trivial[q]) for q in QUANTITIES)
+    none = Cell(MISSING, kind="number")
+    numbers = [force, none, none, energy, *[none] * 5, force_mae, energy_mae]
     own = [Row([*names, *_numbers(part.statistics, r)], tags) for r in results]
-    return [*own, Row([*names, text(TRIVIAL), *errors, *missing], tags, "trivial")]
+    return [*own, Row([*names, text(TRIVIAL), *numbers], tags, "trivial")]
 
 
 def _numbers(statistics: Statistics, result: StrategyResult) -> list[Cell]:
+    force, force_mae, energy, energy_mae = (quantity(marked(result, q), result.errors[q].mean) for q in QUANTITIES)
     forces, energies = (_change(statistics, result, q) for q in ("force", "energy"))
     lost = len(result.diverged)
     seeds = f"{lost} ({', '.join(map(str, result.diverged))})" if lost else "0"
     return [
         text(result.strategy, colour(result.role, result.task)),
-        *(quantity(marked(result, q), result.errors[q].mean) for q in QUANTITIES),
+        force,
         _shown(forces),
         quantity(p_value(forces.p_holm), forces.p_holm) if forces else Cell(MISSING, kind="number"),
+        energy,
         _shown(energies),
         quantity(str(len(result.seeds)), len(result.seeds)),
         quantity(seeds, lost, "number warning" if lost else "number"),
         quantity(number(result.flops / 1e12), result.flops),
         quantity(number(result.seconds.mean), result.seconds.mean),
+        force_mae,
+        energy_mae,
     ]
 
 

@@ -58,7 +58,8 @@ def report(folder: Path, output: Path, data: Path | None = None, config: str | N
     page = render(folder, data, config or _config_of(folder))
     size = len(page.encode())
     if size > LIMIT:
-        raise PriorbenchError(f"{output}: would have {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; split the experiment")
+        much = f"{size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}"
+        raise PriorbenchError(f"{output}: would have {much}; split the experiment")
     write_text(output, page)
 
 
@@ -98,7 +99,7 @@ def _content(parts: list[Part], folder: Path, data: Path | None, config: str) ->
         "backbones": _distinct(parts, 1),
         "drawn": drawn,
         **tables,
-        "cards": cards(folder, data),
+        "cards": cards(folder, data, _data_of(parts)),
         "card_command": _command("data", config),
         "md_figure": picture(folder / "figures/dynamics.png", "Molecular dynamics with the trained networks"),
         "missing": {
@@ -139,6 +140,11 @@ def _sentence(part: Part) -> str:
 
 def _distinct(parts: list[Part], index: int) -> list[str]:
     return list(dict.fromkeys(place[index] for part in parts for place in part.statistics.places))
+
+
+def _data_of(parts: list[Part]) -> set[str]:
+    """What cards of the experiment's data may be called: datasets, and the sources they come from."""
+    return {str(v) for part in parts for column in ("dataset", "source") for v in part.runs[column].dropna()}
 
 
 def _tints(parts: list[Part]) -> list[str]:

@@ -28,7 +28,7 @@ class Made:
 
 def provenance(parts: list[Part]) -> Table:
     """One row a run, pretrainings too."""
-    several, more = len(parts) > 1, "torch" in parts[0].runs.columns
+    several, more = len(parts) > 1, any(part.runs["torch"].notna().any() for part in parts)
     header = [*(["question"] if several else []), *_HEADER, *(["torch"] if more else [])]
     rows = [_row(part, run, several, more) for part in parts for run in part.runs.to_dict("records")]
     numeric = [name in ("seed", "seconds", "threads") for name in header]
