@@ -101,3 +101,9 @@ def browser() -> Iterator[Any]:
         running = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two backbones, five strategies and 20 seeds: 200 runs of 300 epochs, after 80 pretrainings."""
+    return experiment(tmp_path_factory.mktemp("large"), seeds=tuple(range(20)), epochs=300, pretrain_epochs=25)

@@ -1,6 +1,8 @@
 """Molecular dynamics on the page: whatever columns ``dynamics.csv`` has, as a table with units from their names."""
 
 import re
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -56,12 +58,12 @@ def _words(name: str) -> str:
     return re.sub(r"_+", " ", name)
 
 
-def _row(part: Part, run: "dict[str, object]", names: list[str]) -> Row:
+def _row(part: Part, run: Mapping[Hashable, Any], names: list[str]) -> Row:
     keys = [text(run[name]) for name in _KEY[:3]]
     cells = []
     for name in (_KEY[3], *names):
         value = run.get(name)
-        if value is None or pd.isna(value):
+        if pd.isna(value):
             cells.append(text(MISSING, kind="number"))
         elif isinstance(value, int | float) and not isinstance(value, bool):
             shown = str(value) if isinstance(value, int) else number(float(value))

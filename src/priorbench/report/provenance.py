@@ -1,6 +1,8 @@
 """Where every number comes from: the runs with their hashes, and the commands that make each table and figure."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -36,7 +38,7 @@ def provenance(parts: list[Part]) -> Table:
     return Table("runs", caption, header, rows, numeric, _WORDS - 1 + several)
 
 
-def _row(part: Part, run: dict[str, object], several: bool, more: bool) -> Row:
+def _row(part: Part, run: Mapping[Hashable, Any], several: bool, more: bool) -> Row:
     status = str(run["status"])
     seconds = _real(run["seconds"])
     cells = [
@@ -54,8 +56,8 @@ def _row(part: Part, run: dict[str, object], several: bool, more: bool) -> Row:
     return Row(cells)
 
 
-def _real(value: object) -> float | None:
-    return None if value is None or pd.isna(value) else float(str(value))
+def _real(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
 
 
 def reproduce(parts: list[Part], config: str) -> list[Made]:

@@ -151,7 +151,8 @@
     }
     if (!Number.isFinite(low)) { low = (place.trivial || 100) / 10; high = place.trivial || 100; }
     const top = Math.log10(Math.max(1.15 * high, place.trivial ? 1.25 * place.trivial : 0)), bottom = Math.log10(0.9 * low);
-    const height = narrow(id) ? 380 : 480, room = narrow(id) ? 16 : 150;
+    const height = narrow(id) ? 380 : 480, longest = Math.max(8, ...ends.map((end) => end.name.length)),
+      room = narrow(id) ? 16 : Math.min(260, 50 + 7 * longest);
     const annotations = narrow(id) ? [] : spread(ends, (top - bottom) * 17 / (height - 70), bottom, top).map((end) => ({
       x: 1, xref: "paper", xanchor: "left", y: end.y, yref: "y", showarrow: false, xshift: 6, font: { size: 12 },
       text: `<span style="color:${end.colour}">${SAMPLE[end.dash]}</span> ${plain(end.name)}` }));
@@ -208,7 +209,7 @@
       showarrow: false, text: "diverged, no pair left", font: { size: 11, color: css("--bad") } }] : []));
     return [traces, layout(id, 80 + 24 * Math.max(rows.length, 3), {
       xaxis: axis("change of test RMSE", { type: "log", range: [Math.log10(low), Math.log10(high)], tickmode: "array", tickvals: ticks,
-        ticktext: ticks.map(percent), zeroline: false }),
+        ticktext: ticks.map(percent), tickangle: 0, zeroline: false }),
       yaxis: axis("", { range: [rows.length - 0.4, -0.6], tickmode: "array", tickvals: rows.map((_, i) => i), ticktext: labels,
         ticks: "", showgrid: false, zeroline: false }),
       shapes: [line(1, "solid", css("--quiet")), line(1 - data.forest.margin, "dot", css("--quiet"))],
