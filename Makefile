@@ -25,7 +25,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo '  CONFIG=workflow/presets/<name>.yaml chooses another experiment for `make run`.'
 
-run: $(STAMP)  ## run the experiment of CONFIG, write its report, print its table, verdicts and times
+run: $(STAMP)  ## run the experiment of CONFIG, write its reports, print its table, verdicts and times
 	@started=$$(date +%s) && \
 	folder=$$(priorbench check --folder $(CONFIG)) && \
 	snakemake --cores $(CORES) --configfile $(CONFIG) && \

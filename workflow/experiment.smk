@@ -35,6 +35,7 @@ include: "rules/details.smk"
 include: "rules/analysis.smk"
 include: "rules/dynamics.smk"
 include: "rules/questions.smk"
+include: "rules/report.smk"
 
 
 # On a cluster these seconds of work are not worth a job.
@@ -52,6 +53,7 @@ localrules:
     collect_details,
     collect_dynamics,
     answer,
+    report,
     data,
     tables,
     figures,
@@ -59,7 +61,8 @@ localrules:
     dynamics,
 
 
-EVERYTHING = [
+# What the report shows.
+REPORTED = [
     *rules.collect.output,
     *rules.make_tables.output,
     *rules.make_figures.output,
@@ -72,6 +75,7 @@ EVERYTHING = [
     *expand(rules.card.output, dataset=CONFIG.datasets),
     *expand(rules.checks.output, dataset=generated()),
 ]
+EVERYTHING = [*REPORTED, *rules.report.output]
 
 
 rule data:

@@ -18,6 +18,7 @@ wildcard_constraints:
 include: "rules/redraw.smk"
 include: "rules/analysis.smk"
 include: "rules/questions.smk"
+include: "rules/report.smk"
 
 
 localrules:
@@ -30,6 +31,7 @@ localrules:
     write_report,
     judge_claims,
     answer,
+    report,
     tables,
     figures,
     claims,
@@ -43,6 +45,7 @@ EVERYTHING = [
     *each_kept(rules.write_report.output),
     *each_kept(rules.judge_claims.output, questions=False),
     *each_kept(rules.answer.output, questions=True),
+    *each_kept(rules.report.output),
 ]
 
 

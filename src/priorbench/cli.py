@@ -213,6 +213,13 @@ def summary(args: argparse.Namespace) -> None:
     print(summary(args.experiment))
 
 
+def report(args: argparse.Namespace) -> None:
+    """Write the one page of an experiment: interactive, in one file, offline."""
+    from priorbench.report.page import report
+
+    report(args.experiment, args.output, args.data, args.configfile)
+
+
 def check(args: argparse.Namespace) -> None:
     """Validate a configuration file and print it with every default, or the folder of its results."""
     import yaml
@@ -377,6 +384,11 @@ def _analysis_commands(command: AddCommand) -> None:
     sub.add_argument("--cores", default="all", help="that jobs could take: a number, or all of this machine (default)")
     sub.add_argument("--started", type=float, help="when the run began, Unix time in s (default: with its first job)")
     _path(command("summary", summary), "--experiment", "folder results/<experiment>")
+    sub = command("report", report)
+    _path(sub, "--experiment", "folder with runs.csv, curves.csv and statistics.json, or folders of questions in it")
+    _path(sub, "--data", "folder of the data cards (default: data in that of the experiment)", required=False)
+    sub.add_argument("--configfile", help="that the printed commands name (default: the preset of the folder's name)")
+    _path(sub, "--output", "report.html")
 
 
 def _bench_command(command: AddCommand) -> None:

@@ -375,6 +375,16 @@ def tested_structures(wildcards):
     return ["<analysis>/structures.csv"]
 
 
+def reported(wildcards):
+    """Everything that the report shows."""
+    return REPORTED
+
+
+def data_cards():
+    """The folder of the data cards."""
+    return [f"results/{CONFIG.experiment}/data"]
+
+
 def folders(wildcards, input):
     """The folders of all input files, each once, in the order of the experiment."""
     return list(dict.fromkeys(os.path.dirname(file) for file in input))

@@ -48,22 +48,20 @@ def tested_structures(wildcards):
     return was_kept(wildcards, "structures.csv")
 
 
-def on_the_page(wildcards):
-    """What the report of kept results shows."""
-    kept = wildcards.kept
-    details, dynamics = (
-        is_kept(kept, f"{name}.csv") for name in ("parity", "dynamics")
-    )
-    return {"tables": page_of(KEPT[kept].question, details, dynamics)}
+def reported(wildcards):
+    """Everything that the report shows."""
+    found = [*rules.make_tables.output, *rules.make_figures.output]
+    found += (rules.answer if question_asked(wildcards) else rules.judge_claims).output
+    return expand(found, kept=wildcards.kept)
 
 
-def report_options(wildcards):
-    """The configuration that the report's commands name."""
-    return ["--config", os.path.relpath(workflow.configfiles[-1])]
+def data_cards():
+    """No folder: cards are not redrawn."""
+    return []
 
 
-def each_kept(file, questions=None, having=None):
-    """A file of every experiment, or of those that answered a question (or did not), or of which a table was kept."""
+def each_kept(file, questions=None):
+    """A file of every experiment, or of those that answered a question, or that did not."""
     names = [
         name
         for name, kept in KEPT.items()

@@ -1,1 +1,1 @@
-"""The one page of an experiment: its numbers and figures in a file that opens offline; see ``page``."""
+"""The one page of an experiment, a file that opens offline (:mod:`priorbench.report.page`)."""

@@ -20,10 +20,11 @@ class Card:
     figures: list[Picture]
 
 
-def cards(folder: Path, data: Path | None) -> list[Card]:
-    """The cards in the folders of ``data``; a card that was kept beside the tables counts as well."""
+def cards(folder: Path, data: Path | None, names: set[str]) -> list[Card]:
+    """The cards in those folders of ``data`` that have one of these ``names``, and one kept beside the tables."""
     root = data or folder / "data"
     found = sorted({path.parent for name in ("card.md", "card.json") for path in root.glob(f"*/{name}")})
+    found = [path for path in found if path.name in names]
     return [_card(path) for path in [*found, *([folder] if (folder / "card.json").is_file() else [])]]
 
 

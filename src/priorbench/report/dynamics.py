@@ -42,7 +42,7 @@ def dynamics(parts: list[Part]) -> Table | None:
     names = list(dict.fromkeys(name for _, table in present for name in table.columns if name not in _KEY))
     rows = [_row(part, run, names) for part, table in present for run in table.to_dict("records")]
     header = [*_KEY, *map(heading, names)]
-    real = [all(pd.api.types.is_numeric_dtype(t[n]) and t[n].dtype != bool for _, t in present if n in t) for n in names]
+    real = [all(pd.api.types.is_numeric_dtype(t[n]) for _, t in present if n in t) for n in names]
     return Table("md", "Molecular dynamics with the trained networks.", header, rows, [False] * 3 + [True, *real], 2)
 
 
@@ -63,11 +63,9 @@ def _row(part: Part, run: Mapping[Hashable, Any], names: list[str]) -> Row:
     cells = []
     for name in (_KEY[3], *names):
         value = run.get(name)
-        if value is None or pd.isna(value):
+        if pd.isna(value):
             cells.append(text(MISSING, kind="number"))
-        elif isinstance(value, bool):
-            cells.append(text("yes" if value else "no"))
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and not isinstance(value, bool):
             shown = str(value) if isinstance(value, int) else number(float(value))
             cells.append(quantity(shown, float(value)))
         else:

@@ -44,32 +44,32 @@ def _rows(part: Part, place: tuple[str, str], several: bool) -> list[Row]:
     names = [text(name) for name in (*([part.name] if several else []), *place)]
     tags = dict(zip(("dataset", "backbone"), place, strict=True))
     trivial = trivial_errors(results)
-    errors = {q: quantity(number(trivial[q]), trivial[q]) for q in QUANTITIES}
+    force, force_mae, energy, energy_mae = (quantity(number(trivial[q]), trivial[q]) for q in QUANTITIES)
     none = Cell(MISSING, kind="number")
+    numbers = [force, none, none, energy, *[none] * 5, force_mae, energy_mae]
     own = [Row([*names, *_numbers(part.statistics, r)], tags) for r in results]
-    return [*own, Row([*names, text(TRIVIAL), *_ordered(errors, [none] * 3, [none] * 4)], tags, "trivial")]
+    return [*own, Row([*names, text(TRIVIAL), *numbers], tags, "trivial")]
 
 
 def _numbers(statistics: Statistics, result: StrategyResult) -> list[Cell]:
+    force, force_mae, energy, energy_mae = (quantity(marked(result, q), result.errors[q].mean) for q in QUANTITIES)
     forces, energies = (_change(statistics, result, q) for q in ("force", "energy"))
     lost = len(result.diverged)
     seeds = f"{lost} ({', '.join(map(str, result.diverged))})" if lost else "0"
-    errors = {q: quantity(marked(result, q), result.errors[q].mean) for q in QUANTITIES}
-    p = quantity(p_value(forces.p_holm), forces.p_holm) if forces else Cell(MISSING, kind="number")
-    cost = [
+    return [
+        text(result.strategy, colour(result.role, result.task)),
+        force,
+        _shown(forces),
+        quantity(p_value(forces.p_holm), forces.p_holm) if forces else Cell(MISSING, kind="number"),
+        energy,
+        _shown(energies),
         quantity(str(len(result.seeds)), len(result.seeds)),
         quantity(seeds, lost, "number warning" if lost else "number"),
         quantity(number(result.flops / 1e12), result.flops),
         quantity(number(result.seconds.mean), result.seconds.mean),
+        force_mae,
+        energy_mae,
     ]
-    name = text(result.strategy, colour(result.role, result.task))
-    return [name, *_ordered(errors, [_shown(forces), p, _shown(energies)], cost)]
-
-
-def _ordered(errors: dict[str, Cell], changes: list[Cell], cost: list[Cell]) -> list[Cell]:
-    """Errors and changes with respect to scratch as ``_NUMBERS`` has them."""
-    force, force_mae, energy, energy_mae = (errors[q] for q in QUANTITIES)
-    return [force, *changes[:2], energy, changes[2], *cost, force_mae, energy_mae]
 
 
 def _change(statistics: Statistics, result: StrategyResult, name: str) -> Paired | None:

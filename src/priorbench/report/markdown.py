@@ -56,10 +56,8 @@ def _table(block: str, level: int) -> Markup:
         cells = (f'<th scope="col" class="{s}">{_code(c)}</th>' for c, s in zip(header, sides, strict=False))
         head = f"<thead><tr>{''.join(cells)}</tr></thead>"
     body = "".join(f"<tr>{_row(row, sides)}</tr>" for row in rows)
-    return Markup(
-        '<div class="scroll" role="region" aria-label="table" tabindex="0">'
-        f"<table>{head}<tbody>{body}</tbody></table></div>"
-    )
+    box = '<div class="scroll" role="region" aria-label="table" tabindex="0">'
+    return Markup(f"{box}<table>{head}<tbody>{body}</tbody></table></div>")
 
 
 def _row(row: list[str], sides: list[str]) -> str:

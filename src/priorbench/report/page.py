@@ -1,18 +1,26 @@
-"""``report.html``: an experiment on one page that needs nothing but a browser."""
+"""One page, one file: ``report.html`` opens from disk, without a network, and holds every number of an experiment.
+
+Tables, verdicts and cards are HTML and can be read without JavaScript.  Curves, intervals and parity plots are drawn
+from JSON in the page by plotly.js, which is in the page as well and is not run before the page has loaded.
+"""
 
 import json
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
-from priorbench import __version__
+from priorbench.analysis.style import GREY, colour
+from priorbench.errors import PriorbenchError
 from priorbench.io import write_text
-from priorbench.report.breakdown import breakdown, breakdown_table, parity
+from priorbench.report.breakdown import DETAILS, PARITY, breakdown, breakdown_table, parity
 from priorbench.report.cards import cards
 from priorbench.report.curves import ABSCISSAE, convergence
-from priorbench.report.dynamics import dynamics
+from priorbench.report.dynamics import DYNAMICS, dynamics
 from priorbench.report.forest import forest
 from priorbench.report.leaderboard import leaderboard
 from priorbench.report.parts import Part, load_parts
@@ -20,112 +28,138 @@ from priorbench.report.pictures import picture
 from priorbench.report.provenance import provenance, reproduce
 from priorbench.report.verdicts import answer, cases, claims
 
-ASSETS = Path(__file__).with_name("assets")
-LEAD = (
-    "Pretraining of neural potentials on structures alone, against training from scratch and training for longer: "
-    "{strategies} strategies, {backbones}, on {datasets}; {runs} runs with seeds {seeds}."
-)
+#: The largest file that a report may be.
+LIMIT = 15_000_000
+
+#: Colours that do not stand out from a dark ground, and what takes their place there.
+ON_DARK = {"#000000": "#F4F4F2", "#0072B2": "#3D9BDB", GREY: "#A3A39E"}
+
+#: The command of each table that not every experiment has.
+_MADE_BY = {DETAILS: "collect_details", PARITY: "collect_details", DYNAMICS: "collect_dynamics"}
 
 
-def report(experiment: Path, output: Path, config: str, data: Path | None = None) -> None:
-    """Write the page of the experiment, or of the questions, in the folder ``experiment``.
+@dataclass(frozen=True)
+class Missing:
+    """A section that is left out, for want of a file, and the command that makes it."""
 
-    ``config`` is the configuration that its commands name; ``data`` the folder of the data cards, ``experiment``/data
-    where None.
+    file: str
+    command: str
+
+
+def report(folder: Path, output: Path, data: Path | None = None, config: str | None = None) -> None:
+    """Write the page of the experiment in ``folder``, or of the questions in its sub-folders.
+
+    ``data`` holds a folder with a card for each dataset (default: ``data`` in ``folder``); ``config`` is the
+    configuration file that stands in the printed commands (default: by the folder's name).
+
+    Raises:
+        PriorbenchError: a table is missing or of another version, or the page would be larger than ``LIMIT``.
     """
-    parts = load_parts(experiment)
-    write_text(output, page(parts, experiment, config, data))
+    page = render(folder, data, config or _config_of(folder))
+    size = len(page.encode())
+    if size > LIMIT:
+        much = f"{size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}"
+        raise PriorbenchError(f"{output}: would have {much}; split the experiment")
+    write_text(output, page)
 
 
-def page(parts: list[Part], folder: Path, config: str, data: Path | None) -> str:
+def render(folder: Path, data: Path | None, config: str) -> str:
     """The page as text."""
-    answers = [said for part in parts if (said := answer(part))]
-    claimed = [(part.name, found, cases(part)) for part in parts if (found := claims(part))]
-    shown = cards(folder, data)
-    plots = {
+    parts = load_parts(folder)
+    content = _content(parts, folder, data, config)
+    environment = Environment(
+        loader=PackageLoader("priorbench.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(content)
+
+
+def _content(parts: list[Part], folder: Path, data: Path | None, config: str) -> dict[str, Any]:
+    drawn: dict[str, Any] = {
         "abscissae": ABSCISSAE,
-        "convergence": convergence(parts),
+        "curves": convergence(parts),
         "forest": forest(parts),
-        "breakdown": breakdown(parts),
         "parity": parity(parts),
+        "breakdown": breakdown(parts),
     }
-    drawn = [picture(part.folder / "figures/dynamics.png", "Stability, distributions, energy drift") for part in parts]
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    template = environment.from_string((ASSETS / "page.html.j2").read_text(encoding="utf-8"))
-    return template.render(
-        title=_title(parts, folder),
-        lead=_lead(parts),
-        notes=_notes(parts),
-        sections=_sections(bool(answers), bool(shown)),
-        answers=answers,
-        claimed=claimed,
-        leaderboard=leaderboard(parts),
-        details=breakdown_table(parts),
-        dynamics=dynamics(parts),
-        pictures=[p for p in drawn if p],
-        cards=shown,
-        provenance=provenance(parts),
-        reproduce=reproduce(parts, config),
-        config=config,
-        data=plots,
-        data_json=_json(plots),
-        css=_asset("page.css"),
-        js=_asset("page.js"),
-        plotly=_plotly(),
-        version=__version__,
+    tables = {"details": breakdown_table(parts), "dynamics": dynamics(parts)}
+    present = {DETAILS: bool(drawn["breakdown"]), PARITY: bool(drawn["parity"]), DYNAMICS: bool(tables["dynamics"])}
+    return {
+        "name": folder.resolve().name,
+        "parts": parts,
+        "facts": [(part.name, _sentence(part), f"{part.recipe} {part.evidence}".strip()) for part in parts],
+        "claims": [claim for part in parts for claim in claims(part)],
+        "cases": [text for part in parts if (text := cases(part))],
+        "answers": [found for part in parts if (found := answer(part))],
+        "leaderboard": leaderboard(parts),
+        "datasets": _distinct(parts, 0),
+        "backbones": _distinct(parts, 1),
+        "drawn": drawn,
+        **tables,
+        "cards": cards(folder, data, _data_of(parts)),
+        "card_command": _command("data", config),
+        "md_figure": picture(folder / "figures/dynamics.png", "Molecular dynamics with the trained networks"),
+        "missing": {
+            name: Missing(name, _command(target, config)) for name, target in _MADE_BY.items() if not present[name]
+        },
+        "runs": provenance(parts),
+        "made": reproduce(parts, config),
+        "tints": {name: (name, ON_DARK.get(name, name)) for name in _tints(parts)},
+        "style": Markup(_asset("style.css")),
+        "script": Markup(_asset("report.js")),
+        "plotly": Markup(get_plotlyjs()),
+        "payload": Markup(embedded(drawn)),
+    }
+
+
+def embedded(value: Any) -> str:
+    """JSON that can stand in a script element: no name in it can end the element or begin a comment."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _sentence(part: Part) -> str:
+    """What was run, in a sentence."""
+    runs = part.runs
+    finetuned = runs[runs["stage"] == "finetune"]
+    sources = finetuned.groupby("dataset", sort=False)["source"].first()
+    data = ", ".join(f"{name} ({source})" if source else str(name) for name, source in sources.items())
+    backbones = ", ".join(dict.fromkeys(finetuned["backbone"]))
+    lost = int((runs["status"] != "completed").sum())
+    return (
+        f"{finetuned['strategy'].nunique()} strategies of training {backbones} on {data}, "
+        f"{finetuned['seed'].nunique()} seeds: {len(finetuned)} finetuned runs after "
+        f"{len(runs) - len(finetuned)} pretrainings, {lost or 'none'} diverged."
     )
 
 
-def _title(parts: list[Part], folder: Path) -> str:
-    return str(parts[0].runs["experiment"].iloc[0]) if len(parts) == 1 else folder.name
+def _distinct(parts: list[Part], index: int) -> list[str]:
+    return list(dict.fromkeys(place[index] for part in parts for place in part.statistics.places))
 
 
-def _lead(parts: list[Part]) -> str:
-    places = [place for part in parts for place in part.statistics.places]
-    results = [result for part in parts for result in part.statistics.strategies]
-    seeds = sorted({seed for result in results for seed in result.seeds})
-    return LEAD.format(
-        strategies=len({result.strategy for result in results}),
-        backbones=", ".join(sorted({backbone for _, backbone in places})),
-        datasets=", ".join(sorted({dataset for dataset, _ in places})),
-        runs=sum(len(part.runs) for part in parts),
-        seeds=", ".join(map(str, seeds)),
-    )
+def _data_of(parts: list[Part]) -> set[str]:
+    """What cards of the experiment's data may be called: datasets, and the sources they come from."""
+    return {str(v) for part in parts for column in ("dataset", "source") for v in part.runs[column].dropna()}
 
 
-def _notes(parts: list[Part]) -> list[str]:
-    """Recipe and evidence, once where all parts say the same."""
-    found = [" ".join(text for text in (part.recipe, part.evidence) if text) for part in parts]
-    if len(set(found)) == 1:
-        return found[:1]
-    return [f"{part.name}: {text}" for part, text in zip(parts, found, strict=True)]
+def _tints(parts: list[Part]) -> list[str]:
+    found = [colour(r.role, r.task) for part in parts for r in part.statistics.strategies]
+    return list(dict.fromkeys([*found, GREY]))
 
 
-def _sections(answered: bool, data: bool) -> list[tuple[str, str]]:
-    return [
-        ("verdicts", "Verdicts"),
-        ("errors", "Leaderboard"),
-        ("convergence", "Convergence"),
-        ("gain", "Change"),
-        ("parts", "Where the errors lie"),
-        *([("answers", "Answers")] if answered else []),
-        ("dynamics", "Dynamics"),
-        *([("data", "Data")] if data else []),
-        ("provenance", "Provenance"),
-    ]
+def _command(target: str, config: str) -> str:
+    return f"snakemake {target} --cores all --configfile {config}"
 
 
-def _json(plots: dict[str, Any]) -> Markup:
-    """JSON that may stand in a script element: no tag ends it."""
-    text = json.dumps(plots, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+def _config_of(folder: Path) -> str:
+    name = folder.resolve().name
+    return "config.yaml" if name == "default" else f"workflow/presets/{name}.yaml"
 
 
-def _asset(name: str) -> Markup:
-    return Markup((ASSETS / name).read_text(encoding="utf-8"))
-
-
-def _plotly() -> Markup:
-    from plotly.offline import get_plotlyjs
-
-    return Markup(get_plotlyjs())
+def _asset(name: str) -> str:
+    return files("priorbench.report").joinpath("assets", name).read_text(encoding="utf-8")

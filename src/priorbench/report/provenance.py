@@ -30,7 +30,7 @@ class Made:
 
 def provenance(parts: list[Part]) -> Table:
     """One row a run, pretrainings too."""
-    several, more = len(parts) > 1, "torch" in parts[0].runs.columns
+    several, more = len(parts) > 1, any(part.runs["torch"].notna().any() for part in parts)
     header = [*(["question"] if several else []), *_HEADER, *(["torch"] if more else [])]
     rows = [_row(part, run, several, more) for part in parts for run in part.runs.to_dict("records")]
     numeric = [name in ("seed", "seconds", "threads") for name in header]
@@ -57,7 +57,7 @@ def _row(part: Part, run: Mapping[Hashable, Any], several: bool, more: bool) -> 
 
 
 def _real(value: Any) -> float | None:
-    return None if value is None or pd.isna(value) else float(str(value))
+    return None if pd.isna(value) else float(value)
 
 
 def reproduce(parts: list[Part], config: str) -> list[Made]:
@@ -76,7 +76,7 @@ def reproduce(parts: list[Part], config: str) -> list[Made]:
         ("Answer", "answer/: figure, table, rule, verdict", "answer"),
         ("Runs and curves", "runs.csv, curves.csv, structures.csv, trials.csv", "collect"),
         ("Data and its cards", "data/<dataset>/", "data"),
-        ("This page", "report.html", "write_report"),
+        ("This page", "report.html", "report"),
     ]
     left_out = {"judge_claims"} if answered else {"answer"}
     return [Made(what, files, command(target)) for what, files, target in rows if target not in left_out]

@@ -92,7 +92,7 @@ def answer(part: Part) -> Answer | None:
     return Answer(
         question=found["question"],
         title=found["title"],
-        verdict=Verdict("", found["judgement"] or "smoke test", found["verdict"]),
+        verdict=_judgement(found["judgement"], found["verdict"]),
         facts=[*facts, ("Recipe", found["recipe"]), ("Intervals", found["intervals"])],
         table=to_html(tables_of(page)),
         legend=to_html(_legend(page)),
@@ -103,6 +103,14 @@ def answer(part: Part) -> Answer | None:
 def _verdict(item: dict[str, Any], quantity: str) -> Verdict:
     outcome = item["outcomes"][quantity]
     return Verdict(quantity, outcome["verdict"], outcome["line"].removeprefix(outcome["verdict"]).strip())
+
+
+def _judgement(word: str | None, sentences: str) -> Verdict:
+    """The judgement, and the sentences less the word that they begin with."""
+    if word is None:
+        return Verdict("", "not judged", sentences)
+    rest = sentences.removeprefix(f"{word.capitalize()}: ")
+    return Verdict("", word, rest[:1].upper() + rest[1:])
 
 
 def _page(path: Path) -> str:
