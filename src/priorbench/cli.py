@@ -192,13 +192,6 @@ def answer(args: argparse.Namespace) -> None:
     answer(args.question, *tables, json_object(args.evidence), args.output, args.probes_csv, args.structures_csv)
 
 
-def report(args: argparse.Namespace) -> None:
-    """Write an experiment, or all questions of one, as a page for the browser that needs nothing else."""
-    from priorbench.report.page import report
-
-    report(args.experiment, args.output, args.config, args.data)
-
-
 def accounting(args: argparse.Namespace) -> None:
     """Write where the time of an experiment went."""
     from priorbench.analysis.accounting import accounting
@@ -373,11 +366,6 @@ def _analysis_commands(command: AddCommand) -> None:
     sub.add_argument("--evidence", required=True, help="evidence floor (JSON)")
     _path(sub, "--probes-csv", "probes of frozen features, for q8", required=False)
     _path(sub, "--structures-csv", "errors of every test structure, for the cost per atom in q5", required=False)
-    sub = command("report", report)
-    _path(sub, "--experiment", "folder of its tables, or of those of several questions")
-    _path(sub, "--output", "page (.html)")
-    sub.add_argument("--config", default="<file>.yaml", help="configuration that the page's commands name")
-    _path(sub, "--data", "folder of the data cards (default: data/ in that of the experiment)", required=False)
     sub = command("accounting", accounting)
     _path(sub, "--experiment", "folder results/<experiment>")
     _path(sub, "--output", "folder that gets accounting.json (default: that of the experiment)", required=False)

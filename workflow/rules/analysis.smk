@@ -184,29 +184,3 @@ rule judge_claims:
         "priorbench claims --runs-csv {input.runs:q} --curves-csv {input.curves:q}"
         " --statistics {input.statistics:q} --evidence {params.evidence:q}"
         " --output {params.directory:q} > {log:q} 2>&1"
-
-
-rule write_report:
-    """Write everything on one page that a browser opens without a network."""
-    input:
-        unpack(on_the_page),
-    output:
-        report(
-            "<analysis>/report.html",
-            caption="../report/page.rst",
-            category="0. Report",
-            labels={"what": "everything on one page"},
-        ),
-    log:
-        "<logs>/write_report.log",
-    benchmark:
-        "<benchmarks>/write_report.tsv"
-    conda:
-        "../../envs/cpu.yaml"
-    params:
-        folder=subpath(output[0], parent=True),
-        options=report_options,
-    message:
-        "Write the report"
-    shell:
-        "priorbench report --experiment {params.folder:q} --output {output:q} {params.options:q} > {log:q} 2>&1"

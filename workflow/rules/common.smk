@@ -342,24 +342,6 @@ def every_simulation():
     ]
 
 
-def on_the_page(wildcards):
-    """What the report of the experiment shows."""
-    return {
-        "tables": page_of(CONFIG.question, details=True, dynamics=CONFIG.dynamics),
-        "cards": expand(
-            "<results>/data/{dataset}/card.{kind}",
-            dataset=CONFIG.datasets,
-            kind=["md", "png"],
-        ),
-        "checks": expand("<results>/data/{dataset}/checks.png", dataset=generated()),
-    }
-
-
-def report_options(wildcards):
-    """The configuration that the report's commands name, and where its data cards are."""
-    return ["--config", CONFIGFILE, "--data", f"results/{CONFIG.experiment}/data"]
-
-
 def question_asked(wildcards):
     """The question that the experiment answers."""
     return CONFIG.question

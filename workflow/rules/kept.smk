@@ -50,7 +50,11 @@ def tested_structures(wildcards):
 
 def reported(wildcards):
     """Everything that the report shows."""
+    kept = wildcards.kept
     found = [*rules.make_tables.output, *rules.make_figures.output]
+    found += ["<analysis>/parity.csv"] if is_kept(kept, "parity.csv") else []
+    found += rules.draw_details.output if is_kept(kept, "details.csv") else []
+    found += rules.draw_dynamics.output if is_kept(kept, "dynamics.csv") else []
     found += (rules.answer if question_asked(wildcards) else rules.judge_claims).output
     return expand(found, kept=wildcards.kept)
 
@@ -60,8 +64,8 @@ def data_cards():
     return []
 
 
-def each_kept(file, questions=None):
-    """A file of every experiment, or of those that answered a question, or that did not."""
+def each_kept(file, questions=None, having=None):
+    """A file of every experiment, or of those that answered a question (or did not), or of which a table was kept."""
     names = [
         name
         for name, kept in KEPT.items()
