@@ -25,8 +25,10 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo '  CONFIG=workflow/presets/<name>.yaml chooses another experiment for `make run`.'
 
-run: $(STAMP)  ## run the experiment of CONFIG, write its reports, print its table, verdicts and times
-	@started=$$(date +%s) && \
+run: $(STAMP)  ## say what CONFIG will take, run it, write its reports, print its table, verdicts and times
+	@priorbench plan $(CONFIG) --no-measure $(if $(filter-out all,$(CORES)),--cores $(CORES)) && \
+	printf '\nIn another terminal, how far it is: .venv/bin/priorbench status $(CONFIG) --watch\n\n' && \
+	started=$$(date +%s) && \
 	folder=$$(priorbench check --folder $(CONFIG)) && \
 	snakemake --cores $(CORES) --configfile $(CONFIG) && \
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report $$folder/snakemake-report.html && \

@@ -1,11 +1,14 @@
 """`priorbench status`: what the run folders say, and nothing else."""
 
+import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from priorbench.config import load_config
 from priorbench.io import sha256_json, write_json
 from priorbench.lock import NAME as LOCK
 from priorbench.runs import finetune_spec, pretrain_spec
+from priorbench.status import EVERY, HOME, REST_OF_LINE, statuses, watch
 
 CONFIG = {
     "experiment": "watched",
@@ -165,3 +169,46 @@ def test_the_folder_of_a_run_says_who_writes_it(place: Path, capsys: Any) -> Non
     write_json(folder / LOCK, {"host": socket.gethostname(), "pid": os.getpid(), "job": None, "token": "x"})
     assert states(capsys)["finetune scratch 0"]["where"] == f"process {os.getpid()} on {socket.gethostname()}"
     assert "seed 0  starting  process" in shown(capsys)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_watching_shows_each_state_in_the_place_of_the_last_until_all_is_done(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, screen, waits = Path("watched.yaml"), Terminal(), []
+    found = statuses(load_config(config), place)
+    states = iter(
+        [
+            found,
+            [replace(run, state="running", epoch=1, epochs=4) for run in found],
+            [replace(run, state="done") for run in found],
+        ]
+    )
+    monkeypatch.setattr("priorbench.status.statuses", lambda *_: next(states))
+    watch(config, out=screen, wait=waits.append)
+    assert waits == [EVERY, EVERY]
+    screens = screen.getvalue().split(HOME)[1:]
+    shares = [re.search(r"(\d+) % of all epochs", text) for text in screens]
+    assert [share and share[1] for share in shares] == ["0", "25", "100"]
+    assert all(REST_OF_LINE in text for text in screens)
+
+
+def test_a_narrow_terminal_is_not_overrun(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    done = [replace(run, state="done") for run in statuses(load_config(Path("watched.yaml")), place)]
+    monkeypatch.setattr("priorbench.status.statuses", lambda *_: done)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("LINES", "5")
+    watch(Path("watched.yaml"), out=screen)
+    lines = screen.getvalue().replace(HOME, "").replace(REST_OF_LINE, "").split("\n")
+    assert len(lines) <= 5
+    assert max(map(len, lines)) <= 40
+
+
+def test_watching_needs_a_terminal(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "watched.yaml", "--watch"]) == 1
+    assert "this is none" in capsys.readouterr().err

@@ -234,9 +234,12 @@ def plan(args: argparse.Namespace) -> None:
 
 def status(args: argparse.Namespace) -> None:
     """Show where every run of an experiment stands: queued, running, cut, failed, diverged or done."""
-    from priorbench.status import status
+    from priorbench.status import status, watch
 
-    status(args.config, args.json, args.results)
+    if args.watch:
+        watch(args.config, args.results)
+    else:
+        status(args.config, args.json, args.results)
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -412,6 +415,7 @@ def _own_commands(command: AddCommand) -> None:
     sub = command("status", status)
     sub.add_argument("config", type=Path, help="configuration file")
     sub.add_argument("--json", action="store_true", help="print JSON: one object a run")
+    sub.add_argument("--watch", action="store_true", help="show it anew every two seconds until all is done")
     _path(sub, "--results", "folder of all experiments (default: results)", required=False, default=Path("results"))
     sub = command("schema", schema)
     sub.add_argument("--check", action="store_true", help="change nothing, fail when something is out of date")

@@ -3,11 +3,14 @@
 It needs neither Snakemake nor PyTorch nor the cluster, so it works on a login node and for whoever shares the folder.
 """
 
+import shutil
+import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from priorbench.config import Config, load_config
 from priorbench.errors import PriorbenchError
@@ -19,6 +22,8 @@ from priorbench.runs import CHECKPOINT, PROGRESS, finetune_spec, pretrain_spec
 State = Literal["running", "cut", "failed", "diverged", "outdated", "queued", "done"]
 STATES: tuple[State, ...] = ("running", "failed", "cut", "diverged", "outdated", "queued", "done")
 LINES = 5  # of the log of a failed run
+EVERY = 2.0  # seconds between two looks
+HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,40 @@ def status(config: Path, as_json: bool, results: Path = Path("results")) -> None
     experiment = load_config(config)
     found = statuses(experiment, results / experiment.experiment)
     print(to_json([asdict(run) for run in found]) if as_json else as_text(experiment.experiment, found), end="")
+
+
+def watch(
+    config: Path,
+    results: Path = Path("results"),
+    out: TextIO = sys.stdout,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Show it again every two seconds, in the place of what was shown before, until nothing is left to do."""
+    experiment = load_config(config)
+    if not out.isatty():
+        raise PriorbenchError("--watch: draws on a terminal, and this is none; leave it out")
+    while True:
+        found = statuses(experiment, results / experiment.experiment)
+        size = shutil.get_terminal_size()
+        lines = as_text(experiment.experiment, found).splitlines()
+        shown = [overall(found, size.columns), *(line[: size.columns] for line in lines)][: size.lines - 1]
+        out.write(HOME + "".join(f"{line}{REST_OF_LINE}\n" for line in shown) + REST_OF_SCREEN)
+        out.flush()
+        if not any(run.state in ("running", "cut", "queued", "outdated") for run in found):
+            return
+        wait(EVERY)
+
+
+def overall(runs: list[RunStatus], width: int) -> str:
+    """How far all runs together are, by epochs, as one line of ``width`` characters at most."""
+    shares = [
+        1.0 if run.state in ("done", "diverged") else (run.epoch or 0) / run.epochs if run.epochs else 0.0
+        for run in runs
+    ]
+    share = sum(shares) / max(len(shares), 1)
+    room = max(width - 30, 10)
+    full = int(room * share)
+    return f"[{'#' * full}{'.' * (room - full)}] {100 * share:3.0f} % of all epochs"[:width]
 
 
 def statuses(config: Config, folder: Path) -> list[RunStatus]:

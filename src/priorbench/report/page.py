@@ -35,7 +35,7 @@ LIMIT = 15_000_000
 ON_DARK = {"#000000": "#F4F4F2", "#0072B2": "#3D9BDB", GREY: "#A3A39E"}
 
 #: The command of each table that not every experiment has.
-_MADE_BY = {DETAILS: "collect_details", PARITY: "collect_details", DYNAMICS: "collect_dynamics"}
+_MADE_BY = {DETAILS: "collect_details", PARITY: "collect_details", DYNAMICS: "dynamics"}
 
 
 @dataclass(frozen=True)
