@@ -27,10 +27,10 @@ help:  ## list the targets
 
 run: $(STAMP)  ## say what CONFIG will take, run it, write its reports, print its table, verdicts and times
 	@priorbench plan $(CONFIG) --no-measure $(if $(filter-out all,$(CORES)),--cores $(CORES)) && \
-	printf '\nIn another terminal, how far it is: .venv/bin/priorbench status $(CONFIG) --watch\n\n' && \
+	echo && \
 	started=$$(date +%s) && \
 	folder=$$(priorbench check --folder $(CONFIG)) && \
-	snakemake --cores $(CORES) --configfile $(CONFIG) && \
+	priorbench run $(CONFIG) --cores $(CORES) && \
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report $$folder/snakemake-report.html && \
 	priorbench accounting --experiment $$(cut -d/ -f1,2 <<< $$folder) --output $$folder --cores $(CORES) --started $$started && \
 	priorbench summary --experiment $$folder

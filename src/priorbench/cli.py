@@ -232,6 +232,14 @@ def plan(args: argparse.Namespace) -> None:
     plan(args.config, args.machine, args.cores, args.measure, args.json, args.save)
 
 
+def run(args: argparse.Namespace) -> None:
+    """Run an experiment with Snakemake: with bars on a terminal, with Snakemake's own lines elsewhere."""
+    from priorbench.follow import run
+
+    if code := run(args.config, args.cores):
+        sys.exit(code)
+
+
 def status(args: argparse.Namespace) -> None:
     """Show where every run of an experiment stands: queued, running, cut, failed, diverged or done."""
     from priorbench.status import status, watch
@@ -412,6 +420,9 @@ def _own_commands(command: AddCommand) -> None:
     sub.add_argument("--measure", action=argparse.BooleanOptionalAction, default=True, help=text)
     sub.add_argument("--json", action="store_true", help="print JSON in place of tables")
     sub.add_argument("--save", action="store_true", help="keep what jobs will ask a cluster for, beside the results")
+    sub = command("run", run)
+    sub.add_argument("config", type=Path, help="configuration file")
+    sub.add_argument("--cores", default="all", help="that jobs take at once (default: all)")
     sub = command("status", status)
     sub.add_argument("config", type=Path, help="configuration file")
     sub.add_argument("--json", action="store_true", help="print JSON: one object a run")

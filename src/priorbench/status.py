@@ -85,14 +85,19 @@ def watch(
 
 def overall(runs: list[RunStatus], width: int) -> str:
     """How far all runs together are, by epochs, as one line of ``width`` characters at most."""
+    share = share_of_epochs(runs)
+    room = max(width - 30, 10)
+    full = int(room * share)
+    return f"[{'#' * full}{'.' * (room - full)}] {100 * share:3.0f} % of all epochs"[:width]
+
+
+def share_of_epochs(runs: list[RunStatus]) -> float:
+    """The mean share of its epochs that a run has done, 0 to 1."""
     shares = [
         1.0 if run.state in ("done", "diverged") else (run.epoch or 0) / run.epochs if run.epochs else 0.0
         for run in runs
     ]
-    share = sum(shares) / max(len(shares), 1)
-    room = max(width - 30, 10)
-    full = int(room * share)
-    return f"[{'#' * full}{'.' * (room - full)}] {100 * share:3.0f} % of all epochs"[:width]
+    return sum(shares) / max(len(shares), 1)
 
 
 def statuses(config: Config, folder: Path) -> list[RunStatus]:
@@ -183,14 +188,15 @@ def as_text(experiment: str, runs: list[RunStatus]) -> str:
     lines = [f"{experiment}: {len(runs)} runs: {numbers}"]
     for state in STATES[:4]:
         for run in (run for run in runs if run.state == state):
-            lines.append(f"{state:<8}  {run.title}  {_details(run)}".rstrip())
+            lines.append(f"{state:<8}  {run.title}  {details(run)}".rstrip())
             if state == "failed":
                 lines += [f"          | {line}" for line in _tail(Path(run.log or ""))]
     lines += ["", *_cells(runs)]
     return "\n".join(lines) + "\n"
 
 
-def _details(run: RunStatus) -> str:
+def details(run: RunStatus) -> str:
+    """What there is to say of a run besides its name."""
     parts = []
     if run.state in ("failed", "diverged"):
         parts.append(run.message)

@@ -1,0 +1,151 @@
+"""``priorbench run``: Snakemake with bars for whoever sits at a terminal, and with its own lines for everyone else.
+
+Snakemake is a child process.  On a terminal its lines go to ``logs/run.log`` of the experiment, and bars are drawn from
+them and from what the runs say of themselves; where there is none, nothing is different from calling it directly.
+Ctrl-C and SIGTERM reach it, it lets the trainings save, and its exit code is passed on.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from priorbench.config import Config, load_config
+from priorbench.status import REST_OF_LINE, RunStatus, details, share_of_epochs, statuses
+
+EVERY = 1.0  # seconds between two drawings
+LAST_LINES = 25  # of the log, where Snakemake failed
+TRAINING = re.compile(r"^(Finetune|Pretrain) ")
+_STEPS = re.compile(r"^(\d+) of (\d+) steps \(\d+%\) done")
+_TOTAL = re.compile(r"^total +(\d+)")
+_STARTED = re.compile(r"^(?:Job|localjob|localrule) ?(\d+)?: (.*)")
+_FINISHED = re.compile(r"^Finished jobid: (\d+)")
+_UP = "\x1b[{}A"
+
+
+def run(config: Path, cores: str, command: Sequence[str] = ("snakemake",), out: TextIO = sys.stdout) -> int:
+    """Run the experiment in the file ``config``; Snakemake's exit code."""
+    experiment = load_config(config)
+    arguments = [*command, "--cores", cores, "--configfile", str(config)]
+    if not out.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        with _passing_on(subprocess.Popen(arguments)) as child:
+            return _wait(child, lambda: None)
+    log = Path("results", experiment.experiment, "logs/run.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as lines:
+        board = Board(experiment, log, out)
+        with _passing_on(subprocess.Popen(arguments, stdout=lines, stderr=subprocess.STDOUT)) as child:
+            code = _wait(child, board.draw)
+    board.draw(last=True)
+    if code:
+        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        out.write("\n".join(["", *tail, "", f"{log} has all of it; the same command goes on where this ended."]) + "\n")
+    return code
+
+
+@contextmanager
+def _passing_on(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """SIGTERM goes to the child; the terminal itself sends Ctrl-C to both."""
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        yield child
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _wait(child: subprocess.Popen[bytes], draw: Callable[[], None]) -> int:
+    """The exit code of the child, drawn until it ends; Ctrl-C is the child's to answer."""
+    while True:
+        try:
+            code = child.wait(EVERY)
+            return 128 - code if code < 0 else code
+        except subprocess.TimeoutExpired:
+            draw()
+        except KeyboardInterrupt:
+            continue
+
+
+class Board:
+    """What is drawn of an experiment, always in the same place."""
+
+    def __init__(self, config: Config, log: Path, out: TextIO) -> None:
+        self.config, self.log, self.out = config, log, out
+        self.folder = Path("results", config.experiment)
+        self.jobs: tuple[int, int] | None = None
+        self.running: dict[str, str] = {}
+        self.read = 0
+        self.drawn = 0
+        self.started = time.monotonic()
+        self.first_share: float | None = None
+
+    def draw(self, last: bool = False) -> None:
+        """Draw over what was drawn before; ``last`` leaves what is under way out."""
+        self._listen()
+        size = shutil.get_terminal_size()
+        lines = [line[: size.columns - 1] for line in self.lines(size.columns - 1, last)]
+        lines = lines[: max(size.lines - 1, 1)]
+        up = _UP.format(self.drawn) if self.drawn else ""
+        blank = max(self.drawn - len(lines), 0)
+        body = "".join(f"{line}{REST_OF_LINE}\n" for line in [*lines, *[""] * blank])
+        self.out.write(up + body + (_UP.format(blank) if blank else ""))
+        self.out.flush()
+        self.drawn = len(lines)
+
+    def lines(self, width: int, last: bool = False) -> list[str]:
+        """The bar of all jobs, that of all epochs, and a line for what is running."""
+        runs = statuses(self.config, self.folder)
+        share = share_of_epochs(runs)
+        self.first_share = share if self.first_share is None else self.first_share
+        elapsed = time.monotonic() - self.started
+        gained = share - self.first_share
+        done, total = self.jobs or (0, 0)
+        jobs = f"{done} of {total} jobs" if total else "looking at what is to be done"
+        lines = [bar("jobs", done / total if total else 0.0, f"{jobs}, {_clock(elapsed)}", width)]
+        left = f"ETA {_clock(elapsed * (1 - share) / gained)}" if gained > 0.01 and share < 1 else ""
+        lines.append(bar("epochs", share, f"of {len(runs)} trainings  {left}".rstrip(), width))
+        if last:
+            return lines
+        under_way = [run for run in runs if run.state == "running"]
+        lines += [bar(_name(run), (run.epoch or 0) / (run.epochs or 1), details(run), width) for run in under_way]
+        return lines + [f"  {text}" for text in self.running.values() if not TRAINING.match(text)]
+
+    def _listen(self) -> None:
+        """Read what Snakemake has said since."""
+        with self.log.open("rb") as stream:
+            stream.seek(self.read)
+            text = stream.read()
+        whole, newline, _ = text.rpartition(b"\n")
+        self.read += len(whole) + len(newline)
+        for line in whole.decode("utf-8", "replace").splitlines():
+            if found := _STEPS.match(line):
+                self.jobs = int(found[1]), int(found[2])
+            elif found := _TOTAL.match(line):
+                self.jobs = self.jobs or (0, int(found[1]))
+            elif found := _STARTED.match(line):
+                self.running[found[1] or found[2]] = found[2]
+            elif found := _FINISHED.match(line):
+                self.running.pop(found[1], None)
+
+
+def _name(run: RunStatus) -> str:
+    return f"{run.backbone} {run.name} {run.seed}"
+
+
+def bar(name: str, share: float, words: str, width: int) -> str:
+    """A name, a bar and what there is to say, in ``width`` characters; on a narrow terminal the bar gives way."""
+    room = min(30, width - 26 - 12)
+    full = round(max(room, 0) * min(max(share, 0.0), 1.0))
+    drawn = f"[{'#' * full}{'.' * (room - full)}] " if room >= 6 else ""
+    return f"{name[:24]:<24} {drawn}{100 * share:3.0f} %  {words}"
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
