@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from priorbench.config import Config, load_config
 from priorbench.status import REST_OF_LINE, RunStatus, details, share_of_epochs, statuses
@@ -35,13 +35,13 @@ def run(config: Path, cores: str, command: Sequence[str] = ("snakemake",), out: 
     experiment = load_config(config)
     arguments = [*command, "--cores", cores, "--configfile", str(config)]
     if not out.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        with _passing_on(subprocess.Popen(arguments)) as child:
+        with _started(arguments) as child:
             return _wait(child, lambda: None)
     log = Path("results", experiment.experiment, "logs/run.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as lines:
         board = Board(experiment, log, out)
-        with _passing_on(subprocess.Popen(arguments, stdout=lines, stderr=subprocess.STDOUT)) as child:
+        with _started(arguments, stdout=lines, stderr=subprocess.STDOUT) as child:
             code = _wait(child, board.draw)
     board.draw(last=True)
     if code:
@@ -51,25 +51,36 @@ def run(config: Path, cores: str, command: Sequence[str] = ("snakemake",), out: 
 
 
 @contextmanager
-def _passing_on(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """SIGTERM goes to the child; the terminal itself sends Ctrl-C to both."""
-    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+def _started(arguments: Sequence[str], **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process that signals are left to: the terminal sends it Ctrl-C itself, SIGTERM is passed on."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def end(number: int, frame: object) -> None:
+        for child in children:
+            child.terminate()
+
+    handlers: dict[signal.Signals, Callable[[int, Any], None]] = {
+        signal.SIGINT: lambda *_: None,
+        signal.SIGTERM: end,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield child
+        children.append(subprocess.Popen(arguments, **streams))
+        yield children[0]
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _wait(child: subprocess.Popen[bytes], draw: Callable[[], None]) -> int:
-    """The exit code of the child, drawn until it ends; Ctrl-C is the child's to answer."""
+    """The exit code of the child, drawn until it ends."""
     while True:
         try:
             code = child.wait(EVERY)
-            return 128 - code if code < 0 else code
         except subprocess.TimeoutExpired:
             draw()
-        except KeyboardInterrupt:
-            continue
+        else:
+            return 128 - code if code < 0 else code
 
 
 class Board:
@@ -140,7 +151,7 @@ def _name(run: RunStatus) -> str:
 
 def bar(name: str, share: float, words: str, width: int) -> str:
     """A name, a bar and what there is to say, in ``width`` characters; on a narrow terminal the bar gives way."""
-    room = min(30, width - 26 - 12)
+    room = min(30, width - 24 - 44)
     full = round(max(room, 0) * min(max(share, 0.0), 1.0))
     drawn = f"[{'#' * full}{'.' * (room - full)}] " if room >= 6 else ""
     return f"{name[:24]:<24} {drawn}{100 * share:3.0f} %  {words}"
