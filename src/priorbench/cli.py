@@ -392,7 +392,7 @@ def _analysis_commands(command: AddCommand) -> None:
 
 def _bench_command(command: AddCommand) -> None:
     sub = command("bench", bench)
-    sub.add_argument("--suites", nargs="+", help="steps, startup, parallel, packed, scale (default: all)")
+    sub.add_argument("--suites", nargs="+", help="steps, startup, parallel, packed, calculator, scale (default: all)")
     sub.add_argument("--backbones", nargs="+", help="registered backbones, at their default options (default: all)")
     sub.add_argument("--tasks", nargs="+", help="registered tasks (default: all)")
     sub.add_argument("--atoms", nargs="+", type=int, help="atoms of a structure (default: 192 774 for steps)")

@@ -156,7 +156,7 @@ def test_a_job_is_timed_to_its_first_step(capsys: pytest.CaptureFixture[str], mo
     [
         (["--backbones", "gsn"], "--backbones: unknown 'gsn'; known are egnn, gns, forcenet, painn"),
         (["--tasks", "x"], "--tasks: unknown 'x'; known are masking, denoising, masking_denoising, potential"),
-        (["--suites", "x"], "--suites: unknown 'x'; known are steps, startup, parallel, packed, scale"),
+        (["--suites", "x"], "--suites: unknown 'x'; known are steps, startup, parallel, packed, calculator, scale"),
         (["--atoms", "192", "100"], "--atoms: 100 atoms are no whole water molecules; give multiples of 3"),
         (["--batch-size", "0"], "--batch-size: 0 is less than 1"),
         (["--seconds", "nan"], "--seconds: nan is no length of time"),

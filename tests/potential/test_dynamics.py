@@ -121,7 +121,7 @@ def test_impossible_settings_are_refused(key):
 
 def test_a_record_of_something_else_is_refused(tmp_path, capsys):
     write_json(tmp_path / "other.json", {"status": "completed"})
-    names = ("--records", "other.json"), ("--statistics", "s.json"), ("--table", "d.csv"), ("--figure", "f")
+    names = ("--records", "other.json"), ("--table", "d.csv"), ("--distributions", "r.csv")
     arguments = [part for name, file in names for part in (name, str(tmp_path / file))]
     assert main(["collect-dynamics", *arguments]) == 1
     assert "not written by `priorbench dynamics`" in capsys.readouterr().err
