@@ -43,13 +43,15 @@ sys.exit(follow.run(Path("watched.yaml"), "1", [sys.executable, "fake.py", *sys.
 """
 
 
-def started(seconds: float, code: int, terminal: bool) -> tuple[subprocess.Popen[bytes], int]:
+def started(
+    seconds: float, code: int, terminal: bool, fake: str = FAKE, call: str = CALL
+) -> tuple[subprocess.Popen[bytes], int]:
     """The command with a fake Snakemake of so many seconds, and where its output is read."""
-    Path("fake.py").write_text(FAKE)
+    Path("fake.py").write_text(fake)
     reader, writer = pty.openpty() if terminal else os.pipe()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "70", "LINES": "24"}
-    call = [sys.executable, "-c", CALL, str(seconds), str(code)]
-    process = subprocess.Popen(call, stdout=writer, stderr=writer, env=environment, start_new_session=True)
+    command = [sys.executable, "-c", call, str(seconds), str(code)]
+    process = subprocess.Popen(command, stdout=writer, stderr=writer, env=environment, start_new_session=True)
     os.close(writer)
     return process, reader
 
@@ -83,7 +85,7 @@ def test_on_a_terminal_bars_are_drawn_in_one_place() -> None:
     assert "2 of 5 jobs" in shown
     assert "5 of 5 jobs" in shown
     assert "Collect the records" in shown
-    assert "Finetune egnn" not in shown, "trainings have bars of their own"
+    assert "Finetune egnn" in shown, "until it says something of itself"
     assert re.search(r"\x1b\[\d+A", shown), "drawn over what was there"
     assert "the last words" not in shown
     assert "the last words" in Path("results/watched/logs/run.log").read_text()
@@ -120,6 +122,75 @@ def test_signals_reach_snakemake_and_it_is_waited_for(number: signal.Signals, te
     assert process.wait(timeout=10) == 1
     assert Path("asked").read_text() == str(int(number))
     assert "Terminating processes" in shown
+
+
+# What Snakemake says of a job that failed while others went on, with `keep-going` and `show-failed-logs`.
+FAILED = """
+import sys, time
+print("total                5", flush=True)
+print("Job 4: Finetune egnn by mask on water, seed 0", flush=True)
+time.sleep(0.3)
+print("[Sun Nov 29 01:40:17 2026]\\nError in rule finetune:\\n    message: None\\n    jobid: 4")
+print("Logfile seed0.log:\\nthe reason\\n[Sun Nov 29 01:40:19 2026]", flush=True)
+for job in range(40):
+    print(f"Finished jobid: {job + 10} (Rule: other)", flush=True)
+time.sleep(0.3)
+sys.exit(1)
+"""
+
+
+@pytest.mark.usefixtures("place")
+def test_an_error_is_shown_once_even_if_much_follows_it() -> None:
+    process, reader = started(0, 1, terminal=True, fake=FAILED)
+    shown = output(reader)
+    assert process.wait() == 1
+    assert shown.count("the reason") == 1
+    assert "Error in rule finetune" in shown
+    assert "Finished jobid" not in shown
+    assert "Finetune egnn" not in shown.partition("the reason")[2], "it runs no longer"
+    assert "run.log has all of it" in shown
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("fault", ["raise ValueError('a fault')", "os.kill(os.getpid(), signal.SIGHUP)"])
+def test_a_fault_or_a_closed_terminal_ends_snakemake_too(fault: str) -> None:
+    broken = f"def broken(self, last=False):\n    if Path('begun').exists() and not last: {fault}\n"
+    before = f"import os, signal\nfrom pathlib import Path\nfrom priorbench import follow\n{broken}"
+    process, reader = started(30, 0, terminal=True, call=f"{before}follow.Board.draw = broken\n{CALL}")
+    output(reader)
+    assert process.wait(timeout=10) == 1
+    assert Path("asked").read_text() == str(int(signal.SIGTERM)), "asked to let the trainings save"
+
+
+@pytest.mark.usefixtures("place")
+def test_snakemake_itself_does_not_die_of_a_closed_terminal() -> None:
+    process, reader = started(30, 0, terminal=True)
+    until_begun()
+    os.killpg(process.pid, signal.SIGHUP)  # as the terminal does: to all
+    output(reader)
+    assert process.wait(timeout=10) == 1
+    assert Path("asked").read_text() == str(int(signal.SIGTERM))
+
+
+@pytest.mark.usefixtures("place")
+def test_nohup_is_respected() -> None:
+    call = f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{CALL}"
+    process, reader = started(0.6, 0, terminal=False, call=call)
+    until_begun()
+    os.killpg(process.pid, signal.SIGHUP)
+    assert "the last words" in output(reader)
+    assert process.wait(timeout=10) == 0
+    assert not Path("asked").exists()
+
+
+def test_half_a_number_is_never_shown() -> None:
+    words = "epoch 3/6  force 123.4 meV/Å  512.3 structures/s  ETA 0:12"
+    line = bar("egnn pretrain denoise 7", 0.5, words, 59)
+    assert len(line) <= 59
+    assert line.endswith("ETA 0:12")
+    assert "…" in line
+    assert line.split("…")[1].startswith(" 7"), "which seed it is"
+    assert "structures" not in line
 
 
 @pytest.mark.parametrize("width", [20, 80, 200])

@@ -2,7 +2,8 @@
 
 Snakemake is a child process.  On a terminal its lines go to ``logs/run.log`` of the experiment, and bars are drawn from
 them and from what the runs say of themselves; where there is none, nothing is different from calling it directly.
-Ctrl-C and SIGTERM reach it, it lets the trainings save, and its exit code is passed on.
+Ctrl-C and SIGTERM reach it, it lets the trainings save, and its exit code is passed on.  What goes wrong here, and a
+terminal that is closed, end it as SIGTERM does: it never goes on alone.
 """
 
 import os
@@ -22,7 +23,12 @@ from priorbench.status import REST_OF_LINE, RunStatus, details, share_of_epochs,
 
 EVERY = 1.0  # seconds between two drawings
 LAST_LINES = 25  # of the log, where Snakemake failed
-TRAINING = re.compile(r"^(Finetune|Pretrain) ")
+VERBS = {"pretrain": "Pretrain", "finetune": "Finetune"}  # in the messages of training jobs
+_FAILED = re.compile(r"^Error in (rule|group) ")
+_FAILED_ID = re.compile(r"^ +jobid: (\d+)")
+_NEXT = re.compile(
+    r"^(\[\w{3} \w{3} .*\]$|Select jobs|Execute \d|Finished jobid|Exiting|Trying|Removing output|\d+ of \d+)"
+)
 _STEPS = re.compile(r"^(\d+) of (\d+) steps \(\d+%\) done")
 _TOTAL = re.compile(r"^total +(\d+)")
 _STARTED = re.compile(r"^(?:Job|localjob|localrule) ?(\d+)?: (.*)")
@@ -45,6 +51,9 @@ def run(config: Path, cores: str, command: Sequence[str] = ("snakemake",), out: 
             code = _wait(child, board.draw)
     board.draw(last=True)
     if code:
+        if board.failed:
+            out.write(f"\n{log} has all of it; the same command goes on where this ended.\n")
+            return code
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
         out.write("\n".join(["", *tail, "", f"{log} has all of it; the same command goes on where this ended."]) + "\n")
     return code
@@ -52,10 +61,16 @@ def run(config: Path, cores: str, command: Sequence[str] = ("snakemake",), out: 
 
 @contextmanager
 def _started(arguments: Sequence[str], **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process that signals are left to: the terminal sends it Ctrl-C itself, SIGTERM is passed on."""
+    """A child process that signals are left to: the terminal sends it Ctrl-C itself, SIGTERM is passed on.
+
+    It has ended when the context has, whatever happens inside.
+    """
     children: list[subprocess.Popen[bytes]] = []
+    asked = False  # to end, perhaps before the child was there
 
     def end(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
         for child in children:
             child.terminate()
 
@@ -63,10 +78,23 @@ def _started(arguments: Sequence[str], **streams: Any) -> Iterator[subprocess.Po
         signal.SIGINT: lambda *_: None,
         signal.SIGTERM: end,
     }
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: a closed terminal is to end nothing
+        handlers[signal.SIGHUP] = end
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        children.append(subprocess.Popen(arguments, **streams))
-        yield children[0]
+        # A closed terminal sends SIGHUP to all, and Snakemake would die of it with its folder locked: it gets SIGTERM.
+        ended = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        child = subprocess.Popen(arguments, **streams)
+        signal.signal(signal.SIGHUP, ended)
+        children.append(child)
+        if asked:
+            child.terminate()
+        try:
+            yield child
+        finally:
+            if child.poll() is None and not asked:
+                child.terminate()
+            child.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -91,6 +119,9 @@ class Board:
         self.folder = Path("results", config.experiment)
         self.jobs: tuple[int, int] | None = None
         self.running: dict[str, str] = {}
+        self.failed = False
+        self.in_error = False
+        self.errors: list[str] = []  # not shown yet
         self.read = 0
         self.drawn = 0
         self.started = time.monotonic()
@@ -104,7 +135,8 @@ class Board:
         lines = lines[: max(size.lines - 1, 1)]
         up = _UP.format(self.drawn) if self.drawn else ""
         blank = max(self.drawn - len(lines), 0)
-        body = "".join(f"{line}{REST_OF_LINE}\n" for line in [*lines, *[""] * blank])
+        body = "".join(f"{line}{REST_OF_LINE}\n" for line in [*self.errors, *lines, *[""] * blank])
+        self.errors = []
         self.out.write(up + body + (_UP.format(blank) if blank else ""))
         self.out.flush()
         self.drawn = len(lines)
@@ -118,14 +150,14 @@ class Board:
         gained = share - self.first_share
         done, total = self.jobs or (0, 0)
         jobs = f"{done} of {total} jobs" if total else "looking at what is to be done"
-        lines = [bar("jobs", done / total if total else 0.0, f"{jobs}, {_clock(elapsed)}", width)]
+        lines = [bar("jobs", done / total if total else 0.0, f"{jobs}  {_clock(elapsed)}", width)]
         left = f"ETA {_clock(elapsed * (1 - share) / gained)}" if gained > 0.01 and share < 1 else ""
         lines.append(bar("epochs", share, f"of {len(runs)} trainings  {left}".rstrip(), width))
         if last:
             return lines
         under_way = [run for run in runs if run.state == "running"]
         lines += [bar(_name(run), (run.epoch or 0) / (run.epochs or 1), details(run), width) for run in under_way]
-        return lines + [f"  {text}" for text in self.running.values() if not TRAINING.match(text)]
+        return lines + [f"  {text}" for text in self.running.values() if not any(_is_job(text, r) for r in under_way)]
 
     def _listen(self) -> None:
         """Read what Snakemake has said since."""
@@ -135,6 +167,7 @@ class Board:
         whole, newline, _ = text.rpartition(b"\n")
         self.read += len(whole) + len(newline)
         for line in whole.decode("utf-8", "replace").splitlines():
+            self._listen_for_errors(line)
             if found := _STEPS.match(line):
                 self.jobs = int(found[1]), int(found[2])
             elif found := _TOTAL.match(line):
@@ -144,17 +177,47 @@ class Board:
             elif found := _FINISHED.match(line):
                 self.running.pop(found[1], None)
 
+    def _listen_for_errors(self, line: str) -> None:
+        """Keep what is said of a failed job, its log included, and count it as running no longer."""
+        if _FAILED.match(line):
+            self.failed = self.in_error = True
+        elif _NEXT.match(line):
+            self.in_error = False
+        if self.in_error:
+            self.errors.append(line)
+            if found := _FAILED_ID.match(line):
+                self.running.pop(found[1], None)
+
 
 def _name(run: RunStatus) -> str:
-    return f"{run.backbone} {run.name} {run.seed}"
+    return f"{run.backbone} {'pretrain ' if run.stage == 'pretrain' else ''}{run.name} {run.seed}"
+
+
+def _is_job(message: str, run: RunStatus) -> bool:
+    """Whether the job that says ``message`` is the one that trains ``run``."""
+    job, _, seeds = message.rpartition(", ")
+    named = f"{VERBS[run.stage]} {run.backbone} by {run.name} on {run.dataset}"
+    return job == named and (seeds == f"seed {run.seed}" or seeds.endswith(" seeds"))
 
 
 def bar(name: str, share: float, words: str, width: int) -> str:
     """A name, a bar and what there is to say, in ``width`` characters; on a narrow terminal the bar gives way."""
+    names = min(24, max(width // 3, 8))
     room = min(30, width - 24 - 44)
     full = round(max(room, 0) * min(max(share, 0.0), 1.0))
     drawn = f"[{'#' * full}{'.' * (room - full)}] " if room >= 6 else ""
-    return f"{name[:24]:<24} {drawn}{100 * share:3.0f} %  {words}"
+    short = name if len(name) <= names else f"{name[: names - 3]}…{name[-2:]}"  # the seed is at its end
+    start = f"{short:<{names}} {drawn}{100 * share:3.0f} %  "
+    return start + _fitting(words, width - len(start))
+
+
+def _fitting(words: str, room: int) -> str:
+    """The first part of ``words`` and what else has room, the ETA before all: half a number would be a wrong one."""
+    parts = words.split("  ")
+    while len(parts) > 1 and len("  ".join(parts)) > room:
+        rest = [i for i in range(1, len(parts)) if not parts[i].startswith("ETA")]
+        parts.pop(rest[-1] if rest else -1)
+    return "  ".join(parts)
 
 
 def _clock(seconds: float) -> str:
