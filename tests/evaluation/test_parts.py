@@ -110,12 +110,25 @@ def test_a_linear_molecule_does_not_turn_about_its_axis():
     only(molecules.divide(bend), "internal", bend)
 
 
-def test_a_chain_is_made_whole_along_its_bonds():
-    """Its ends are more than half a cell apart, so that the minimum image of the far end is the wrong one."""
+def test_a_molecule_that_is_linear_but_for_rounding_is_linear():
+    """Divided by its tiny moment about the axis, a torque of rounding would become a force."""
+    rng = np.random.default_rng(0)
+    carbon_dioxide = np.array([[0, 0, 0], [1.16, 0, 0], [-1.16, 0, 0]]) + 1e-6 * rng.normal(size=(3, 3))
+    molecules, masses, arms = single(carbon_dioxide, (6, 8, 8))
+    turning = rng.normal(size=3) * [0, 1, 1]
+    force = masses * np.cross(turning, arms)
+    twist = np.array([[0.0, 0, 0], [0, 0, 1], [0, 0, 1]])
+    assert np.abs(molecules.divide(twist)["rotation"]).max() < 1e-3
+    np.testing.assert_allclose(molecules.divide(force)["rotation"], force, atol=1e-4)
+
+
+@pytest.mark.parametrize("first", [0, 3, 5])
+def test_a_chain_is_made_whole_along_its_bonds(first):
+    """From any of its atoms; its ends are more than half a cell apart: the minimum image of the far end is wrong."""
     chain = np.zeros((6, 3))
     chain[:, 0] = 1.4 * np.arange(6)
     frames = one_structure((chain + 4) % 9.5, np.diag([9.5, 12, 12]), [6] * 6)
-    found = whole(frames, np.array([0]), np.array([0]))
+    found = whole(frames, np.array([0]), np.array([first]))
     np.testing.assert_allclose(found - found[0], chain, atol=1e-9)
 
 

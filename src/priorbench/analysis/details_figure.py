@@ -20,7 +20,7 @@ from priorbench.analysis.style import GREY, RC, colour, line_styles, log_axis, n
 from priorbench.errors import PriorbenchError
 
 _KINDS = ("part", "element")
-_STEP, _GAP, _BETWEEN = 0.11, 0.12, 0.14  # inches: a strategy, after a key, after a kind as well
+_STEP, _GAP, _BETWEEN = 0.13, 0.12, 0.14  # inches: a strategy, after a key, after a kind as well
 
 Keys = list[tuple[str, str]]
 
@@ -45,15 +45,15 @@ def details_figure(table: pd.DataFrame, statistics: Statistics) -> Figure:
     strategies = {d: max(len(statistics.of(d, b)) for b in backbones) for d in datasets}
     heights = [_height(keys[dataset], strategies[dataset]) for dataset in datasets]
     styles, legend = line_styles(statistics.strategies), _legend(statistics)
-    width, height = (
-        max(5.2, 1.1 + 2.15 * len(backbones)),
-        sum(heights) + 0.75 * len(datasets) + 0.75 + 0.16 * -(-len(legend) // 4),
-    )
+    width = max(5.2, 1.1 + 2.15 * len(backbones))
+    columns = int(width / 1.25)  # of the legend
+    foot = 0.82 + 0.16 * -(-len(legend) // columns)
+    height = 0.3 + sum(heights) + 0.75 * (len(datasets) - 1) + foot
     figure = new_figure(width, height)
     grid = figure.add_gridspec(
         len(datasets), len(backbones), height_ratios=heights, wspace=0.1,
         hspace=0.75 * len(datasets) / sum(heights), left=0.8 / width, right=1 - 0.1 / width, top=1 - 0.3 / height,
-        bottom=(0.95 + 0.16 * -(-len(legend) // 4)) / height,
+        bottom=foot / height,
     )  # fmt: skip
     for row, dataset in enumerate(datasets):
         for column, backbone in enumerate(backbones):
@@ -65,7 +65,7 @@ def details_figure(table: pd.DataFrame, statistics: Statistics) -> Figure:
                 if column:
                     axes.set_yticklabels([])
     handles = [_handle(result, styles) for result in legend]
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.01, 0.38 / height), **_LEGEND)
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.01, 0.38 / height), ncols=columns, **_LEGEND)
     figure.text(0.01, 0.1 / height, _CAPTION, color=GREY, fontsize=6.5, va="bottom")
     return figure
 
@@ -75,7 +75,7 @@ _CAPTION = (
     "Parts: the error on intact molecules as what moves, turns and deforms them; elements: all atoms."
 )
 _LEGEND: dict[str, Any] = {
-    **{"ncols": 4, "frameon": False, "fontsize": 7, "handlelength": 1.6, "columnspacing": 1.4},
+    **{"frameon": False, "fontsize": 7, "handlelength": 1.6, "columnspacing": 1.4},
     **{"borderpad": 0, "borderaxespad": 0, "labelcolor": "linecolor"},
 }
 
@@ -121,11 +121,11 @@ def _draw(axes: Axes, table: pd.DataFrame, results: list[StrategyResult], keys: 
 
 def _draw_estimate(axes: Axes, y: float, values: list[float], tint: str, style: str) -> None:
     found = estimate(values)
-    axes.plot(values, [y] * len(values), "o", color=tint, ms=1.8, alpha=0.45, mew=0)
+    axes.plot(values, [y + 0.3 * _STEP] * len(values), "o", color=tint, ms=1.8, alpha=0.55, mew=0)
     if found.low is not None and found.high is not None:
         axes.plot([found.low, found.high], [y, y], color=tint, lw=1.2, ls=style)
     if found.mean is not None:
-        axes.plot([found.mean], [y], "o", color=tint, ms=4, mec="white", mew=0.5, zorder=3)
+        axes.plot([found.mean], [y], "o", color=tint, ms=3.6, mec="white", mew=0.4, zorder=3)
 
 
 def _legend(statistics: Statistics) -> list[StrategyResult]:
