@@ -20,7 +20,7 @@ from priorbench.graph import Graph
 from priorbench.kernels.library import plain
 from priorbench.potential.domain import Domain
 from priorbench.potential.edges import Edges, SkinList
-from priorbench.training.labels import Labels
+from priorbench.training.labels import ROWS, Labels
 from priorbench.training.model import build, load_model, transfer
 
 SLACK = 0.999  # of the closest approach in training: single precision must not tell on the training set itself
@@ -99,8 +99,6 @@ class PotentialCalculator(Calculator):
         self.domain.check_elements(numbers, self.model_name)
         self._numbers = numbers.copy()
         self._z = torch.as_tensor(numbers, dtype=torch.int64, device=self.device)
-        places = np.searchsorted(self.domain.elements, numbers)
-        self._places = torch.as_tensor(places, device=self.device)
         limits = self.domain.thresholds()
         # A pair that never was within the cutoff in training should not be now.
         limits[limits == 0] = self.edges.cutoff
@@ -125,9 +123,8 @@ class PotentialCalculator(Calculator):
 
     def _watch(self, edges: Edges) -> None:
         """Say when atoms come closer than they ever were in training, once for each time that they begin to."""
-        places = self._places
-        kinds = places.index_select(0, edges.receivers) * len(self.domain.elements)
-        limits = self._limits.index_select(0, kinds + places.index_select(0, edges.senders))
+        kinds = self._z.index_select(0, edges.receivers) * ROWS + self._z.index_select(0, edges.senders)
+        limits = self._limits.index_select(0, kinds)
         room = edges.squares - limits
         if self.when_outside == "ignore" or len(room) == 0 or float(room.min()) >= 0:
             self.outside = None

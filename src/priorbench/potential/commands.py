@@ -1,7 +1,6 @@
 """Commands for potentials: model card, export, molecular dynamics."""
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,9 +23,10 @@ def export(args: argparse.Namespace) -> None:
 
 def dynamics(args: argparse.Namespace) -> None:
     """Run molecular dynamics with a potential from one of its test structures, and compare it with the data."""
+    from priorbench.cli import json_object
     from priorbench.potential.dynamics import dynamics
 
-    dynamics(args.model, args.trials_csv, args.frames, args.split, json.loads(args.spec), args.threads, args.output)
+    dynamics(args.model, args.trials_csv, args.frames, args.split, json_object(args.spec), args.threads, args.output)
 
 
 def collect_dynamics(args: argparse.Namespace) -> None:

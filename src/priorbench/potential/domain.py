@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames, items_of
+from priorbench.training.labels import ROWS
 from priorbench.training.store import Store
 
 CHUNK = 64  # structures
@@ -61,11 +62,10 @@ class Domain:
             raise PriorbenchError(f"{where}: was trained on {known} and knows nothing of {names}")
 
     def thresholds(self) -> NDArray[np.float64]:
-        """Closest approach by the places of two elements in ``elements``, (K, K) Å; zero where never seen."""
-        places = {z: k for k, z in enumerate(self.elements)}
-        table = np.zeros((len(places), len(places)))
+        """Closest approach by two atomic numbers, (119, 119) Å; zero where never seen."""
+        table = np.zeros((ROWS, ROWS))
         for pair, length in self.closest.items():
-            a, b = (places[int(z)] for z in pair.split("-"))
+            a, b = (int(z) for z in pair.split("-"))
             table[a, b] = table[b, a] = length
         return table
 

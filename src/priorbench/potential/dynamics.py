@@ -154,7 +154,7 @@ def run_one(
     atoms = structure_of(frames, start)
     rng = np.random.RandomState(seed)
     bonds = bonds_of(frames, start)
-    watch = Watch(atoms, bonds, _lengths(atoms, bonds), options.temperature, _closest(calculator))
+    watch = Watch(atoms, bonds, _lengths(atoms, bonds), options.temperature, calculator.domain.thresholds())
     if calculator.domain.rigid:
         pairs = rigid_pairs(frames, start)
         atoms.set_constraint(RigidDistances(pairs, _lengths(atoms, pairs)))
@@ -277,12 +277,3 @@ def _lengths(atoms: Atoms, bonds: NDArray[np.int64]) -> Floats:
 
     vectors = atoms.positions[bonds[:, 1]] - atoms.positions[bonds[:, 0]]
     return np.asarray(find_mic(vectors, atoms.cell, atoms.pbc)[1]) if len(bonds) else np.zeros(0)
-
-
-def _closest(calculator: PotentialCalculator) -> Floats:
-    """Closest approach in training by two atomic numbers, (119, 119) Å; zero where never seen."""
-    table = np.zeros((119, 119))
-    for pair, length in calculator.domain.closest.items():
-        a, b = (int(z) for z in pair.split("-"))
-        table[a, b] = table[b, a] = length
-    return table
