@@ -132,3 +132,11 @@ def test_rows_hold_what_is_in_the_record():
     row = row_of(record)
     assert set(row) <= set(COLUMNS)
     assert row["stability_ps"] is None
+
+
+@pytest.mark.parametrize(("text", "message"), [('{"nvt": 3}', "--spec: "), ("{", "not a JSON object")])
+def test_settings_that_are_none_are_one_line(text, message, tmp_path, capsys):
+    files = ("--model", "--frames", "--split", "--output")
+    arguments = [part for name in files for part in (name, str(tmp_path / "none"))]
+    assert main(["dynamics", *arguments, "--spec", text]) == 1
+    assert message in capsys.readouterr().err

@@ -16,7 +16,9 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import Stationary, force_temperature, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from priorbench.config import first_line
 from priorbench.config_sections import Dynamics
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.parts import whole
@@ -101,7 +103,10 @@ def dynamics(
 
     Nothing is run with a network that diverged, or of a trial that was not chosen; the record says which it was.
     """
-    options = Dynamics(**spec)
+    try:
+        options = Dynamics(**spec)
+    except ValidationError as error:
+        raise PriorbenchError(f"--spec: {first_line(error)}") from None
     prepare_torch(threads)
     metadata = load_model(model)[1]
     run = metadata["spec"]
