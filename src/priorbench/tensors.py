@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from priorbench.errors import PriorbenchError
 from priorbench.io import atomic_path
@@ -31,7 +31,8 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapp
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # keeps 0-d arrays 0-d
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata={"priorbench": text})
+        # Not by the library's own writing to a file: killed at it, a temporary file of a name of its own would stay.
+        temporary.write_bytes(save(contiguous, metadata={"priorbench": text}))
 
 
 def map_tensors(path: Path) -> tuple[Arrays, dict[str, Any]]:

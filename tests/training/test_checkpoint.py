@@ -33,7 +33,7 @@ EPOCHS = {"epochs": 3, "batch_size": 2, "learning_rate": 1e-2}  # 3 steps each
 def case(architecture: str, task: str, **changes: Any) -> dict[str, Any]:
     backbone = {"name": "small", "architecture": architecture, **SMALL, **OPTIONS.get(architecture, {})}
     stage = "finetune" if task == "potential" else "pretrain"
-    return spec(stage, backbone=backbone, task={"name": task}, training=EPOCHS, **changes)
+    return spec(stage, backbone=backbone, task={"name": task}, **{"training": EPOCHS, **changes})
 
 
 @pytest.fixture
