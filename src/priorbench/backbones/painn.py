@@ -14,6 +14,7 @@ The energy is a sum over atoms of what a readout makes of s_i, and forces are âˆ
 cutoff with the polynomial envelope of the other backbones, which is smoother than the paper's cosine.
 """
 
+import math
 from typing import ClassVar
 
 import torch
@@ -115,6 +116,7 @@ class PaiNN(GradientBackbone):
         edge_width = options.radial_functions + 1
         self.layers = nn.ModuleList(PaiNNLayer(width, edge_width) for _ in range(options.layers))
         self.head = nn.Sequential(*mlp([width, width // 2, 1], SiLU))
+        self._initialise()
 
     @property
     def symmetries(self) -> frozenset[Symmetry]:
@@ -135,6 +137,23 @@ class PaiNN(GradientBackbone):
     def energies(self, graph: Graph) -> Tensor:
         """Energy of each structure, (G,)."""
         return sum_over_atoms(self.head(self.features(graph)), graph).squeeze(1)
+
+    def _initialise(self) -> None:
+        """Weights as the released code draws them: Xavier's, biases zero.
+
+        Its filters of all layers are one linear layer of plain sines: they start three times smaller than PyTorch's own
+        weights would here, so that the energy is smooth at the start, which 1000 structures do not undo.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for layer in self.layers:
+            filters = layer.message.filters.weight
+            bound = math.sqrt(6 / (filters.shape[1] + len(self.layers) * filters.shape[0]))
+            nn.init.uniform_(filters, -bound / math.sqrt(2), bound / math.sqrt(2))  # âˆš2: that of the basis
+            nn.init.zeros_(filters[:, -1])  # the bias
 
     def _geometry(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """Edge features (E, K + 1), which are zero at the cutoff, and unit vectors from receiver to sender (E, 3)."""
