@@ -26,7 +26,6 @@ from priorbench.evaluation.errors import write_test
 from priorbench.io import read_json, remove_leftovers, sha256_json, write_json
 from priorbench.lock import Lease
 from priorbench.potential.domain import Domain
-from priorbench.provenance import code_hash
 from priorbench.registry import load
 from priorbench.runs import CHECKPOINT, PROGRESS, Spec
 from priorbench.stop import Interrupted, Stop, noticed
@@ -229,7 +228,8 @@ def _train(loop: Loop, spec: Spec, reporter: Reporter, parent: Parent | None) ->
 
 def _identity(spec: Spec, data: Data, start: str, steps: int) -> str:
     """What a training must have in common with one that is to go on from its checkpoint."""
-    parts = [spec, data.data_hash, data.split_hash, start, steps, __version__, torch.__version__, code_hash()]
+    code = record.code(spec)
+    parts = [spec, data.data_hash, data.split_hash, start, steps, __version__, torch.__version__, code]
     return sha256_json(parts)
 
 
