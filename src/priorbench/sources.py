@@ -50,7 +50,6 @@ PACKAGE = Path(__file__).resolve().parent
 _IMPORT = re.compile(r"^[ \t]*(?:from +(priorbench[\w.]*) +import +(\([^)]*\)|.*)|import +(priorbench[\w.]*))", re.M)
 _INDENTED = re.compile(r"^[ \t]+(?:from|import) +priorbench", re.M)
 _PASSED_OVER = re.compile(r"\.pyc?$|^\.|~$")  # modules, caches, what editors leave
-_WORD = re.compile(r"[A-Za-z_]\w*")
 _TYPES_ONLY = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.M)
 
 Names = frozenset[str]  # of a module what is used; none for all of it
@@ -135,15 +134,13 @@ def _reached(name: str, names: Names) -> str:
     text = _text(name)
     if not names or not _INDENTED.search(text):
         return text
-    lines = text.splitlines()
-    functions, classes, level = _parts(name)
-    waiting = [*names, "__init__", *level]
-    seen = set[str]()
+    functions, reaches, level = _parts(name)
+    waiting, seen = [*names, "__init__", *level], set[str]()
     while waiting:
         if (word := waiting.pop()) not in seen:
             seen.add(word)
-            waiting += classes.get(word, [])
-            waiting += [w for start, end in functions.get(word, []) for w in _WORD.findall("\n".join(lines[start:end]))]
+            waiting += reaches.get(word, ())
+    lines = text.splitlines()
     for function in functions.keys() - seen:
         for start, end in functions[function]:
             lines[start:end] = [""] * (end - start)
@@ -151,24 +148,33 @@ def _reached(name: str, names: Names) -> str:
 
 
 @cache
-def _parts(name: str) -> tuple[dict[str, list[tuple[int, int]]], dict[str, list[str]], list[str]]:
-    """Of a module the lines of each function and method, each class's methods and bases, and the words outside both."""
-    text, functions, classes = _text(name), dict[str, list[tuple[int, int]]](), dict[str, list[str]]()
-    lines = text.splitlines()
-    nodes = ast.parse(text).body
+def _parts(name: str) -> tuple[dict[str, list[tuple[int, int]]], dict[str, set[str]], set[str]]:
+    """Of a module the lines of each function and method, what each function and class reaches, and its own level."""
+    functions, reaches, level = dict[str, list[tuple[int, int]]](), dict[str, set[str]](), set[str]()
+    nodes: list[ast.AST] = [*ast.parse(_text(name)).body]
     while nodes:
         node = nodes.pop()
         if isinstance(node, ast.FunctionDef):
             functions.setdefault(node.name, []).append((node.lineno - 1, node.end_lineno or node.lineno))
+            reaches.setdefault(node.name, set()).update(_words(node))
         elif isinstance(node, ast.ClassDef):
-            inside = [method.name for method in node.body if isinstance(method, ast.FunctionDef)]
-            classes[node.name] = inside + _WORD.findall(" ".join(map(ast.unparse, node.bases)))
+            methods = {method.name for method in node.body if isinstance(method, ast.FunctionDef)}
+            reaches.setdefault(node.name, set()).update(methods, *map(_words, node.bases))
             nodes += node.body
-    level = list(lines)
-    for places in functions.values():
-        for start, end in places:
-            level[start:end] = [""] * (end - start)
-    return functions, classes, [word for line in level if not line.startswith("class ") for word in _WORD.findall(line)]
+        else:
+            level |= _words(node)
+    return functions, reaches, level
+
+
+def _words(node: ast.AST) -> set[str]:
+    """Every name and attribute in ``node``."""
+    found = set[str]()
+    for inside in ast.walk(node):
+        if isinstance(inside, ast.Name):
+            found.add(inside.id)
+        elif isinstance(inside, ast.Attribute):
+            found.add(inside.attr)
+    return found
 
 
 @cache
