@@ -23,7 +23,7 @@ from priorbench.budget import planned_steps
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import write_test
-from priorbench.io import read_json, remove_leftovers, sha256_json, write_json
+from priorbench.io import read_json, remove_leftovers, sha256_file, sha256_json, write_json
 from priorbench.lock import Lease
 from priorbench.potential.domain import Domain
 from priorbench.registry import load
@@ -206,6 +206,7 @@ def _run(
     if spec["stage"] == "finetune":
         trained = time.perf_counter()
         write_test(outcome.state, metadata, source, inputs.split, output / "test.json")
+        content["test_hash"] = sha256_file(output / "test.json")
         content["evaluation_seconds"] = time.perf_counter() - trained
     write_json(output / "run.json", content)
     (output / PROGRESS).unlink(missing_ok=True)
