@@ -33,3 +33,10 @@ def test_named_commands_and_presets_exist(page):
     assert set(re.findall(r"(?:`|bin/)priorbench ([a-z-]+)", text)) <= known
     presets = re.findall(r"workflow/presets/([a-z0-9-]+)\.yaml", text)
     assert [name for name in presets if not (ROOT / f"workflow/presets/{name}.yaml").is_file()] == []
+
+
+def test_every_guard_has_its_test():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/guards.md").read_text(encoding="utf-8"))
+    rows = re.findall(r"^\| (?!what |---)", (ROOT / "docs/guards.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(named) == len(rows)
+    assert [f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / file).read_text("utf-8")] == []

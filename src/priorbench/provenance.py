@@ -1,6 +1,5 @@
 """Where results come from: what source and what machine."""
 
-import hashlib
 import os
 import subprocess
 from functools import cache
@@ -24,15 +23,3 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head}+" if changed else head
-
-
-@cache
-def code_hash() -> str:
-    """SHA-256 over the sources that a training runs through: what they compute may change with any of them."""
-    package, digest = Path(__file__).resolve().parent, hashlib.sha256()
-    folders = ("backbones", "kernels", "tasks", "training")
-    found = [path for folder in folders for path in (package / folder).rglob("*") if path.suffix in (".py", ".c", ".h")]
-    for path in sorted([*found, package / "graph.py"]):
-        digest.update(str(path.relative_to(package)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -21,6 +21,10 @@ METRICS = [
     "structures_per_s",
 ]
 TRIVIAL = 2000.0
+KEPT = {
+    "val_force_rmse": "val_force_rmse",
+    "loss_best": "val_loss",
+}  # by the field of a record, the column of the curve
 QUANTITIES = ("force_rmse", "force_mae", "energy_rmse", "energy_mae")
 
 
@@ -216,5 +220,13 @@ def write_run(path: Path, run: dict[str, Any], rows: list[dict[str, Any]], test:
 
 
 def edit(path: Path, **fields: Any) -> None:
-    """Change fields of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    """Change fields of a JSON file; of a record what was kept, in the learning curve too."""
+    content = {**json.loads(path.read_text()), **fields}
+    path.write_text(json.dumps(content))
+    for column, value in ((c, fields[f]) for f, c in KEPT.items() if path.name == "run.json" and f in fields):
+        metrics = path.with_name("metrics.csv")
+        head, *rows = [line.split(",") for line in metrics.read_text().splitlines()]
+        for row in rows:
+            if row[0] == str(content["best_epoch"]):
+                row[head.index(column)] = str(value)
+        metrics.write_text("".join(",".join(row) + "\n" for row in (head, *rows)))

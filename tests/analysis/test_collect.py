@@ -145,7 +145,9 @@ def test_tables_older_than_a_column_get_its_default(make) -> None:
     curves.drop(columns="trial").to_csv(experiment.curves_csv, index=False)
     old = load_runs(experiment.runs_csv)
     assert list(old.columns) == list(RUN_COLUMNS)
-    texts = {key: [None] for key in ("source", "protocol", "settings", "labels", "pretraining_dataset", "torch")}
+    texts = {
+        key: [None] for key in ("source", "protocol", "settings", "labels", "pretraining_dataset", "torch", "code")
+    }
     numbers = {"trial": [1], "trials": [1], "tuning_flops": [0.0]}
     assert {name: old[name].unique().tolist() for name in DEFAULTS} == texts | numbers
     pd.testing.assert_frame_equal(old.drop(columns=list(DEFAULTS)), runs.drop(columns=list(DEFAULTS)))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.workflow import test_rerun as rerun
 
 from priorbench.analysis.accounting import accounting
 from priorbench.analysis.records import RUN_TIMES
@@ -117,3 +118,16 @@ def test_intervals_are_narrow_enough_for_two_backbones(default: tuple[Path, floa
             half = float("inf") if c.change.half_width is None else c.change.half_width
             widths[c.dataset, c.backbone] = max(widths.get((c.dataset, c.backbone), 0.0), half)
     assert len([half for half in widths.values() if half <= LARGEST_HALF_WIDTH]) >= 2, widths
+
+
+def test_every_change_repeats_what_depends_on_it_and_nothing_else(tmp_path: Path) -> None:
+    """The whole tables of changes, of which the tests plan those that no other stands for."""
+    patterns = {name: change.repeats for name, change in (rerun.KEYS | rerun.OTHERS).items()}
+    patterns |= {name: repeats for name, (_, _, repeats) in rerun.DATA.items()} | rerun.CODE
+    plans = rerun.plans_after(patterns, tmp_path)
+    wrong = {
+        name: set(rerun.repeated(plans[name])) ^ set(rerun.expected(plans[name], repeats))
+        for name, repeats in patterns.items()
+        if repeats is not None
+    }
+    assert {name: jobs for name, jobs in wrong.items() if jobs} == {}

@@ -24,6 +24,7 @@ rule statistics:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("statistics"),
         structures=lambda wildcards, input: option("--structures-csv", input.structures),
     message:
         "Estimate means, intervals and paired differences"
@@ -53,6 +54,7 @@ rule make_tables:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("tables"),
         evidence=EVIDENCE,
         directory=subpath(output.csv, parent=True),
     message:
@@ -90,6 +92,7 @@ rule make_figures:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("figures"),
         directory=subpath(output.errors, parent=True),
     message:
         "Draw the figures"
@@ -118,6 +121,7 @@ rule draw_details:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("details-figure"),
         directory=subpath(output.figure, parent=True),
     message:
         "Draw the details"
@@ -147,6 +151,7 @@ rule draw_dynamics:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("dynamics-figure"),
         directory=subpath(output.figure, parent=True),
     message:
         "Draw the dynamics"
@@ -176,6 +181,7 @@ rule judge_claims:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("claims"),
         evidence=EVIDENCE,
         directory=subpath(output.json, parent=True),
     message:

@@ -23,6 +23,7 @@ rule collect:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("collect"),
         folders=folders,
     message:
         "Collect the records of all runs"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from priorbench import runs
 from priorbench.config import parse_config
-from priorbench.datasets.pipeline import files, has_checks, parts
+from priorbench.datasets.pipeline import files, has_checks, part_spec, parts
 from priorbench.errors import PriorbenchError
 from priorbench.plan.needs import Needs
 
@@ -71,12 +71,63 @@ def spec_of_dataset(wildcards):
     return as_json(runs.dataset_spec(CONFIG, wildcards.dataset))
 
 
+def spec_of_part(wildcards):
+    dataset = runs.dataset_spec(CONFIG, wildcards.dataset)
+    return as_json(part_spec(dataset, wildcards.part))
+
+
 def spec_of_labels(wildcards):
     return as_json({"name": wildcards.labels})
 
 
 def spec_of_split(wildcards):
     return as_json(runs.split_spec(CONFIG, int(wildcards.seed)))
+
+
+def code_of_acquiring(wildcards):
+    return code_of("acquire", dataset=CONFIG.datasets[wildcards.dataset].source)
+
+
+def code_of_converting(wildcards):
+    return code_of("convert", dataset=CONFIG.datasets[wildcards.dataset].source)
+
+
+def code_of_checks(wildcards):
+    return code_of("checks", dataset=CONFIG.datasets[wildcards.dataset].source)
+
+
+def code_of_labelling(wildcards):
+    return code_of("relabel", labels=wildcards.labels)
+
+
+def architecture(wildcards):
+    return CONFIG.backbones[wildcards.backbone].architecture
+
+
+def code_of_pretraining(wildcards):
+    task = CONFIG.pretraining[wildcards.pretraining].task
+    return code_of("pretrain", backbone=architecture(wildcards), task=task)
+
+
+def code_of_finetuning(wildcards):
+    task = CONFIG.finetuning.task
+    return code_of("finetune", backbone=architecture(wildcards), task=task)
+
+
+def code_of_probing(wildcards):
+    return code_of("probe", backbone=architecture(wildcards))
+
+
+def code_of_details(wildcards):
+    return code_of("details", backbone=architecture(wildcards))
+
+
+def code_of_dynamics(wildcards):
+    return code_of("dynamics", backbone=architecture(wildcards))
+
+
+def code_of_answer(wildcards):
+    return code_of("answer", question=question_asked(wildcards))
 
 
 def seeds_of(wildcards):

@@ -28,7 +28,8 @@ rule acquire:
     resources:
         runtime=minutes_of_part,
     params:
-        spec=spec_of_dataset,
+        code=code_of_acquiring,
+        spec=spec_of_part,
     message:
         "Acquire {wildcards.dataset}: {wildcards.part}"
     shell:
@@ -48,6 +49,7 @@ rule convert:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of_converting,
         spec=spec_of_dataset,
     message:
         "Convert {wildcards.dataset} to frames"
@@ -69,6 +71,7 @@ rule relabel:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of_labelling,
         by=spec_of_labels,
     message:
         "Label {wildcards.dataset} by {wildcards.labels}"
@@ -95,6 +98,7 @@ rule checks:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of_checks,
         spec=spec_of_dataset,
         stem=lambda wildcards, output: os.path.splitext(output.pdf)[0],
     message:
@@ -115,6 +119,8 @@ rule neighbours:
         "<benchmarks>/neighbours/{dataset}-{cutoff}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        code=code_of("neighbours"),
     message:
         "Neighbours within {wildcards.cutoff} Å in {wildcards.dataset}"
     shell:
@@ -134,6 +140,7 @@ rule split:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("split"),
         spec=spec_of_split,
     message:
         "Split {wildcards.dataset}, seed {wildcards.seed}"
@@ -163,6 +170,7 @@ rule card:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("card"),
         directory=subpath(output.json, parent=True),
     message:
         "Describe {wildcards.dataset} in a data card"

@@ -27,6 +27,8 @@ rule details:
     threads: 1
     resources:
         gpu=GPUS,
+    params:
+        code=code_of_details,
     message:
         "Divide the errors of {wildcards.backbone} on {wildcards.dataset}"
     shell:
@@ -47,6 +49,8 @@ rule collect_details:
         "<benchmarks>/collect_details.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        code=code_of("collect-details"),
     message:
         "Collect the details"
     shell:

@@ -29,6 +29,7 @@ rule simulate:
     resources:
         gpu=GPUS,
     params:
+        code=code_of_dynamics,
         spec=DYNAMICS,
     message:
         "Simulate with {wildcards.backbone} by {wildcards.strategy} on {wildcards.dataset}, seed {wildcards.seed}"
@@ -50,6 +51,8 @@ rule collect_dynamics:
         "<benchmarks>/collect_dynamics.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        code=code_of("collect-dynamics"),
     message:
         "Collect the dynamics"
     shell:

@@ -46,6 +46,7 @@ rule finetune:
         runtime=minutes_of_finetuning,
         launch="",
     params:
+        code=code_of_finetuning,
         spec=spec_of_finetuning,
         ancestry=ancestry_options,
         directories=run_folders,

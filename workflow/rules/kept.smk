@@ -28,6 +28,11 @@ def question_asked(wildcards):
     return KEPT[wildcards.kept].question
 
 
+def code_of_answer(wildcards):
+    """Of the answer to that question."""
+    return code_of("answer", question=question_asked(wildcards))
+
+
 def is_kept(name, table):
     """Whether the table is among what was kept."""
     return os.path.isfile(os.path.join(KEPT[name].folder, table))

@@ -38,6 +38,7 @@ rule pretrain:
         runtime=minutes_of_pretraining,
         launch="",
     params:
+        code=code_of_pretraining,
         spec=spec_of_pretraining,
         directories=run_folders,
     message:

@@ -24,6 +24,8 @@ rule probe:
     threads: 1
     resources:
         gpu=GPUS,
+    params:
+        code=code_of_probing,
     message:
         "Probe the features of {wildcards.backbone} on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
@@ -43,6 +45,8 @@ rule collect_probes:
         "<benchmarks>/collect_probes.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        code=code_of("collect-probes"),
     message:
         "Collect the probes"
     shell:

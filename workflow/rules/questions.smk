@@ -37,6 +37,7 @@ rule answer:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of_answer,
         question=question_asked,
         evidence=EVIDENCE,
         tables=lambda wildcards, input: option("--probes-csv", input.probes)

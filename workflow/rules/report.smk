@@ -23,6 +23,7 @@ rule report:
     conda:
         "../../envs/cpu.yaml"
     params:
+        code=code_of("report"),
         experiment=subpath(output[0], parent=True),
         data=option("--data", data_cards()),
         configfile=CONFIGFILE,

@@ -3,6 +3,8 @@
 import os
 import sys
 
+from priorbench.sources import code_of
+
 # Jobs find `priorbench` beside the Python that runs Snakemake, whether or not its environment is activated.
 os.environ.update(
     PATH=os.pathsep.join(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from priorbench.analysis.consistency import check_curve, check_place, check_test
 from priorbench.analysis.guards import check_runs, check_tested, parent_of
 from priorbench.analysis.records import (
     CURVE_KEY,
@@ -51,13 +52,13 @@ def collect(
             or a baseline is missing.
     """
     found = sorted((_read_run(path) for path in run_dirs), key=_sort_key)
+    for run in found:
+        check_place(run)
     check_runs(found)
     check_trials(found)
     chosen = sorted(choose(found), key=_sort_key)
     tests = [_read_test(run) for run in chosen]
     runs = [{**run, **_test_errors(run, test)} for run, test in zip(chosen, tests, strict=True)]
-    for run in runs:
-        check_tested(run)
     curves = [row for run in chosen for row in _read_curve(run)]
     write_rows(runs_csv, [_with_pretraining(run, found) for run in runs])
     write_rows(curves_csv, curves)
@@ -83,6 +84,7 @@ def _read_run(path: Path) -> Record:
         if name not in content and name not in optional:
             raise PriorbenchError(f"{source}: no field {name!r}; it was made by another version, run it again")
         run[name] = _flat(content.get(name, DEFAULTS.get(name)))
+    run["test_hash"] = content.get("test_hash")
     return run
 
 
@@ -93,7 +95,13 @@ def _flat(value: Any) -> Any:
 
 def _read_test(run: Mapping[str, Any]) -> Mapping[str, Any]:
     """The test record of a finetuned run; nothing for a pretraining."""
-    return _mapping(run["folder"] / "test.json") if run["stage"] == "finetune" else {}
+    if run["stage"] != "finetune":
+        return {}
+    test = _mapping(run["folder"] / "test.json")
+    if run["status"] == "completed":
+        check_tested({**run, **_test_errors(run, test)})
+    check_test(run, test)
+    return test
 
 
 def _test_errors(run: Mapping[str, Any], test: Mapping[str, Any]) -> Record:
@@ -142,5 +150,6 @@ def _read_curve(run: Mapping[str, Any]) -> list[Record]:
     missing = [name for name in METRIC_COLUMNS if name not in found]
     if missing:
         raise PriorbenchError(f"{source}: no column {missing[0]!r}; it was made by another version, run it again")
+    check_curve(run, rows)
     key = {name: run[name] for name in CURVE_KEY}
     return [{**key, **{name: row[name] for name in METRIC_COLUMNS}} for row in rows]

@@ -14,7 +14,7 @@ _SHARED = {
     "initial_checksum": "start from different initial weights",
     "split_hash": "were split differently",
     "data_hash": "saw different data",
-    "version": "were run by different versions",
+    "version": "were run by different versions",  # where the code itself is not on record
     "device": "ran on different devices",
     "threads": "ran on different numbers of threads",
 }
@@ -30,6 +30,7 @@ def check_runs(runs: Sequence[Record]) -> None:
         finetuned = [run for run in members if run["stage"] == "finetune"]
         check_baselines("/".join(map(str, place)), finetuned)
         _check_seeds("/".join(map(str, place)), finetuned)
+        _check_code("/".join(map(str, place)), finetuned)
     for run in runs:
         _check_outcome(run)
         if run["stage"] == "finetune" and run["pretraining"]:
@@ -89,11 +90,24 @@ def _check_shared(runs: Sequence[Record]) -> None:
         first = members[0]
         for run in members[1:]:
             for key, meaning in _SHARED.items():
+                if key == "version" and run.get("code") and first.get("code"):
+                    continue  # what did not change between two versions need not be run again
                 if run[key] != first[key]:
                     raise PriorbenchError(
                         f"{label(run)} and {label(first)} {meaning} ({key} {run[key]} ≠ {first[key]}); "
                         "same seed must mean the same for every strategy, run both again"
                     )
+
+
+def _check_code(place: str, finetuned: Sequence[Record]) -> None:
+    """All strategies and seeds of a place run through the same code, whatever the version."""
+    known = [run for run in finetuned if run.get("code")]
+    for run in known:
+        if run["code"] != known[0]["code"]:
+            raise PriorbenchError(
+                f"{place}: {label(run)} and {label(known[0])} were run by different code "
+                f"({run['code'][:10]} ≠ {known[0]['code'][:10]}); run both again"
+            )
 
 
 def _check_seeds(place: str, finetuned: Sequence[Record]) -> None:

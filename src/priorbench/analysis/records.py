@@ -74,6 +74,7 @@ LATER_FIELDS: dict[str, tuple[Kind, str | int | float | None]] = {
     "trials": ("integer", 1),
     "tuning_flops": ("real", 0.0),
     "torch": ("text", None),
+    "code": ("text", None),
 }
 RUN_FIELDS.update({name: kind for name, (kind, _) in LATER_FIELDS.items()})
 DEFAULTS: dict[str, str | int | float | None] = {name: default for name, (_, default) in LATER_FIELDS.items()}

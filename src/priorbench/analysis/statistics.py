@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from priorbench.analysis.consistency import check_tables
 from priorbench.analysis.guards import check_baselines
 from priorbench.analysis.intervals import correct, estimate, paired, paired_logs
 from priorbench.analysis.records import QUANTITIES, RUN_KEY, load_curves, load_runs, load_structures
@@ -48,11 +49,13 @@ def statistics(runs_csv: Path, curves_csv: Path, output: Path, structures_csv: P
 
     Raises:
         PriorbenchError: a baseline is missing, strategies have different seeds or were tested on different structures,
-            or a completed run has no curve.
+            a completed run has no curve, or the tables are not of one collection.
     """
-    runs = load_runs(runs_csv)
-    _check_curves(runs, load_curves(curves_csv))
-    write_statistics(output, summarise(runs, group_sums(load_structures(structures_csv)) if structures_csv else None))
+    runs, curves = load_runs(runs_csv), load_curves(curves_csv)
+    structures = load_structures(structures_csv) if structures_csv else None
+    _check_curves(runs, curves)
+    check_tables(runs, curves, structures)
+    write_statistics(output, summarise(runs, None if structures is None else group_sums(structures)))
 
 
 def summarise(runs: pd.DataFrame, sums: Sums | None = None) -> Statistics:

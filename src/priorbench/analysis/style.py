@@ -6,7 +6,7 @@ figure of every experiment; strategies that are the same in kind are told apart 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -15,8 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from priorbench.analysis.results import StrategyResult
 from priorbench.io import atomic_path
+
+if TYPE_CHECKING:
+    from priorbench.analysis.results import StrategyResult
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -49,7 +51,7 @@ def colour(role: str, task: str | None) -> str:
     return _ROLE_COLOURS.get(role) or _TASK_COLOURS.get(task or "", _OTHER_TASK)
 
 
-def line_styles(results: Sequence[StrategyResult]) -> dict[str, str]:
+def line_styles(results: Sequence["StrategyResult"]) -> dict[str, str]:
     """A line style for each strategy name: solid, unless another of the same colour came before it."""
     styles: dict[str, str] = {}
     used: dict[str, list[str]] = {}

@@ -35,6 +35,8 @@ class Source(Protocol):
         """Generate or fetch ``part`` and write it atomically to ``output`` (.npz, the source's own units)."""
         ...
 
+    # A source whose parts do not depend on every option has ``options_of(part) -> Strict``, the options with those that
+    # do not matter to ``part`` at a fixed value: when one of them changes, the part is not acquired again.
     # A source that reads a user's own files also has ``files() -> list[Path]``, so that they are watched; one that
     # simulates has ``draw_checks(parts, stem)``, which shows that what it made is in equilibrium.  One whose sizes
     # follow from its options has ``expected() -> list[Expected] | None``, by which ``priorbench plan`` tells what an

@@ -88,6 +88,10 @@ class Droplet:
         o = self.options
         return [Expected(o.droplets * o.frames, 3 * o.molecules, groups=o.droplets, periodic=False)]
 
+    def options_of(self, part: str) -> Strict:
+        """No further droplets."""
+        return self.options.model_copy(update={"droplets": self.parts().index(part) + 1})
+
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Simulate ``part`` on one thread and write it to ``output``; there is nothing to download."""
         import openmm

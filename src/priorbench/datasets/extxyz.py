@@ -89,6 +89,11 @@ class ExtXYZ:
         """The file: when it changes, everything made from it is made again."""
         return [Path(self.options.path)]
 
+    def options_of(self, part: str) -> Strict:
+        """All but how structures are grouped and described later."""
+        later = ("block", "distance", "description", "licence", "citation")
+        return ExtXYZOptions(**{key: v for key, v in self.options.model_dump().items() if key not in later})
+
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Read the file, refuse what cannot be trained on, and write the rest, in Å, eV and eV/Å, to ``output``."""
         from priorbench.datasets.blocks import check

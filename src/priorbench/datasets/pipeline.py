@@ -34,6 +34,13 @@ def parts(dataset: Mapping[str, Any]) -> list[str]:
     return source_for(dataset["source"], dataset["options"]).parts()
 
 
+def part_spec(dataset: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """``dataset`` as far as acquiring ``part`` depends on it."""
+    source = source_for(dataset["source"], dataset["options"])
+    own = source.options_of(part).model_dump(mode="json") if hasattr(source, "options_of") else dataset["options"]
+    return {**dataset, "options": own}
+
+
 def files(dataset: Mapping[str, Any]) -> list[Path]:
     """The user's own files that ``dataset`` is read from: when they change, it is made again."""
     source = source_for(dataset["source"], dataset["options"])

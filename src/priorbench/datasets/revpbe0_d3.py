@@ -95,6 +95,10 @@ class RevPBE0D3:
         count = sum(STRUCTURES[name] for name in self.options.subsystems)
         return [Expected(min(count, self.options.max_structures or count), 192)]
 
+    def options_of(self, part: str) -> Strict:
+        """The sub-system alone: filters come later."""
+        return self.options.model_copy(update={"subsystems": [part], "intact_only": False, "max_structures": None})
+
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Fetch the six files of ``part`` and pack them, unchanged, into ``output``."""
         local = {

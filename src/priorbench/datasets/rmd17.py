@@ -101,6 +101,10 @@ class RMD17:
             for side in SIDES.values()
         ]
 
+    def options_of(self, part: str) -> Strict:
+        """The molecule and the official split alone."""
+        return self.options.model_copy(update={"molecules": [part]})
+
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Fetch both sides of ``part`` and pack them, in kcal/mol and Å, into ``output``."""
         packed: dict[str, NDArray[Any]] = {}

@@ -78,6 +78,10 @@ class RPBED3:
         count = int(known["structures"])
         return [Expected(min(count, self.options.max_structures or count), round(known["atoms"] / count))]
 
+    def options_of(self, part: str) -> Strict:
+        """The functional alone: filters come later."""
+        return RPBED3Options(functional=self.options.functional)
+
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Fetch the archive, unpack the file of ``part`` alone and write what it says, unconverted, to ``output``."""
         member, arrays = _member(part), dict[str, np.ndarray]()

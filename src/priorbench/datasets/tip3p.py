@@ -137,6 +137,11 @@ class TIP3P:
         groups = o.trajectories if o.groups == "trajectory" else None
         return [Expected(o.trajectories * o.frames, 3 * o.molecules, groups=groups)]
 
+    def options_of(self, part: str) -> Strict:
+        """Neither further trajectories nor what is made of them later."""
+        number = self.parts().index(part) + 1
+        return self.options.model_copy(update={"trajectories": number, "groups": "trajectory"})
+
     def acquire(self, part: str, mirror: Path | None, output: Path) -> None:
         """Simulate ``part`` on one thread and write it to ``output``; there is nothing to download."""
         from priorbench.datasets.tip3p_simulation import simulate

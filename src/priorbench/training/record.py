@@ -14,6 +14,7 @@ from priorbench.io import sha256_json
 from priorbench.kernels.library import in_use
 from priorbench.provenance import commit
 from priorbench.runs import Spec
+from priorbench.sources import code_of
 from priorbench.tasks.base import Task
 from priorbench.training.data import MEV, Data
 from priorbench.training.progress import Outcome
@@ -74,6 +75,11 @@ def effort(
     }
 
 
+def code(spec: Spec) -> str:
+    """Hash of the sources that the run goes through, its backbone and task among them."""
+    return code_of(spec["stage"], backbone=spec["backbone"]["architecture"], task=spec["task"]["name"])
+
+
 def provenance(spec: Spec, data: Data) -> dict[str, Any]:
     """By what, from what and where the run was made."""
     device = torch.cuda.get_device_name() if spec["device"] == "cuda" else "cpu"
@@ -85,6 +91,7 @@ def provenance(spec: Spec, data: Data) -> dict[str, Any]:
         "split_hash": data.split_hash,
         "version": __version__,
         "commit": commit(),
+        "code": code(spec),
         "torch": torch.__version__,
         "python": ".".join(map(str, sys.version_info[:3])),
     }

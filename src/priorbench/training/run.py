@@ -23,10 +23,9 @@ from priorbench.budget import planned_steps
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import write_test
-from priorbench.io import read_json, remove_leftovers, sha256_json, write_json
+from priorbench.io import read_json, remove_leftovers, sha256_file, sha256_json, write_json
 from priorbench.lock import Lease
 from priorbench.potential.domain import Domain
-from priorbench.provenance import code_hash
 from priorbench.registry import load
 from priorbench.runs import CHECKPOINT, PROGRESS, Spec
 from priorbench.stop import Interrupted, Stop, noticed
@@ -207,6 +206,7 @@ def _run(
     if spec["stage"] == "finetune":
         trained = time.perf_counter()
         write_test(outcome.state, metadata, source, inputs.split, output / "test.json")
+        content["test_hash"] = sha256_file(output / "test.json")
         content["evaluation_seconds"] = time.perf_counter() - trained
     write_json(output / "run.json", content)
     (output / PROGRESS).unlink(missing_ok=True)
@@ -229,7 +229,8 @@ def _train(loop: Loop, spec: Spec, reporter: Reporter, parent: Parent | None) ->
 
 def _identity(spec: Spec, data: Data, start: str, steps: int) -> str:
     """What a training must have in common with one that is to go on from its checkpoint."""
-    parts = [spec, data.data_hash, data.split_hash, start, steps, __version__, torch.__version__, code_hash()]
+    code = record.code(spec)
+    parts = [spec, data.data_hash, data.split_hash, start, steps, __version__, torch.__version__, code]
     return sha256_json(parts)
 
 
