@@ -1,6 +1,8 @@
 """Named arrays with JSON metadata in one safetensors file: memory-mapped, never a pickle, the same bytes every time."""
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +33,13 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapp
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # keeps 0-d arrays 0-d
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata={"priorbench": text})
+        try:
+            save_file(contiguous, temporary, metadata={"priorbench": text})
+        except SafetensorError as error:  # a full disk arrives as text: "… (os error 28)"
+            found = re.search(r"\(os error (\d+)\)", str(error))
+            if found is None:
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1]))) from None
 
 
 def map_tensors(path: Path) -> tuple[Arrays, dict[str, Any]]:
