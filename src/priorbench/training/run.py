@@ -208,7 +208,12 @@ def _run(
     save_model(output / "model.safetensors", outcome.state, metadata)
     if spec["stage"] == "finetune":
         trained = time.perf_counter()
-        write_test(outcome.state, metadata, source, inputs.split, output / "test.json")
+        if not write_test(outcome.state, metadata, source, inputs.split, output / "test.json") and not outcome.diverged:
+            outcome.diverged = "the test: the kept weights predict infinity for a structure"
+            content |= {"status": "diverged", "diverged_at": outcome.diverged}
+            content |= record.reached(spec, task, data, model, outcome)
+            save_model(output / "model.safetensors", outcome.state, metadata | {"status": "diverged"})
+            say(spec["seed"], f"diverged at {outcome.diverged}; the run counts as diverged")
         content["evaluation_seconds"] = time.perf_counter() - trained
     write_json(output / "run.json", content)
     (output / PROGRESS).unlink(missing_ok=True)
