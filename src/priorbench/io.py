@@ -108,14 +108,28 @@ def read_json(path: Path) -> Any:
         raise PriorbenchError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
 
 
+def require_end(path: Path, mend: str) -> None:
+    """Refuse a text file that was cut within its last line; ``mend`` says what to do."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1))
+        if file.read() != b"\n":
+            raise PriorbenchError(f"{path}: cut short in its last line; {mend}")
+
+
 def read_rows(path: Path, mend: str) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of a CSV file, values as they stand; ``mend`` says what to do where there is no such file."""
+    """Columns and rows of a CSV file, values as they stand; ``mend`` says what to do where it is not there or cut."""
     try:
+        require_end(path, mend)
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such file; {mend}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PriorbenchError(f"{path}: damaged ({error}); {mend}") from None
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():  # as csv says that there are more or fewer values than columns
+            raise PriorbenchError(f"{path}: row {number} has not {len(reader.fieldnames or [])} values; {mend}")
     return list(reader.fieldnames or []), rows
 
 
