@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from priorbench.errors import PriorbenchError
+from priorbench.io import explained
 from priorbench.potential.commands import potential_commands
 from priorbench.stop import TRY_AGAIN, Interrupted
 
@@ -465,8 +466,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"priorbench {args.command}: asked to stop: {error}", file=sys.stderr)
         return TRY_AGAIN
     except OSError as error:  # a full disk, a folder that cannot be written
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"priorbench {args.command}: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"priorbench {args.command}: {explained(error)}", file=sys.stderr)
         return 1
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,5 +1,9 @@
 """The one exception a user is meant to see."""
 
+import re
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 
 class PriorbenchError(Exception):
     """Bad input or an impossible request.
@@ -7,3 +11,7 @@ class PriorbenchError(Exception):
     The message is one line: what is wrong, where, and how to mend it.  The command line prints it as it is and exits
     with code 1; anything else that escapes is a bug and keeps its traceback.
     """
+
+    def __init__(self, message: object = "") -> None:
+        # A name may hold line ends or what a terminal acts on; they are shown as they would be written.
+        super().__init__(_CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(message)))

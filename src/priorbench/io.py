@@ -1,33 +1,79 @@
 """Files that are either whole or absent: write beside the place, flush, rename."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from priorbench.errors import PriorbenchError
 
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "your quota is used up: free some space and run again",
+    errno.EROFS: "it can only be read there: choose another folder or have it made writable",
+    errno.EACCES: "it may not be written or read by you: change its permissions or choose another folder",
+    errno.EPERM: "it may not be written or read by you: change its permissions or choose another folder",
+    errno.EIO: "the disk or the file system fails: see to it and run again",
+}
+
+
+def explained(error: OSError) -> str:
+    """One line about a file operation that failed: the file, what the system says, and what to do where we know it."""
+    reason = " ".join(str(error.strerror or error).split())
+    named = [str(error.filename)] if error.filename else []
+    advice = [_ADVICE[error.errno]] if error.errno in _ADVICE else []
+    return "; ".join([": ".join([*named, reason]), *advice])
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix) that becomes ``path`` only if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """Yield a temporary path beside ``path`` (same suffix) that becomes ``path`` only if the block succeeds.
+
+    Its content is on the disk before it takes the name, so that after a loss of power ``path`` is the old file or the
+    new one, whole.  Which of the two is left to the file system; who removes what could replace the new one calls
+    :func:`sync_folder` before.  An OSError names ``path``, not the temporary file.
+    """
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        temporary = Path(name)
+        os.close(handle)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except BaseException as error:
+        if temporary is not None:
+            with suppress(OSError):  # of a file system that is gone: the first error is the one to tell
+                temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and _about(error.filename, path, temporary):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
+
+
+def _about(named: object, path: Path, temporary: Path | None) -> bool:
+    """Whether an error is about the file being written: it names it, or nothing, as a failed write does."""
+    return named is None or temporary is None or str(named) in (str(temporary), str(path))
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names of the files in ``folder`` on the disk, as far as its file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that know no such thing
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -62,14 +108,28 @@ def read_json(path: Path) -> Any:
         raise PriorbenchError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
 
 
+def require_end(path: Path, mend: str) -> None:
+    """Refuse a text file that was cut within its last line; ``mend`` says what to do."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1))
+        if file.read() != b"\n":
+            raise PriorbenchError(f"{path}: cut short in its last line; {mend}")
+
+
 def read_rows(path: Path, mend: str) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of a CSV file, values as they stand; ``mend`` says what to do where there is no such file."""
+    """Columns and rows of a CSV file, values as they stand; ``mend`` says what to do where it is not there or cut."""
     try:
+        require_end(path, mend)
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such file; {mend}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PriorbenchError(f"{path}: damaged ({error}); {mend}") from None
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():  # as csv says that there are more or fewer values than columns
+            raise PriorbenchError(f"{path}: row {number} has not {len(reader.fieldnames or [])} values; {mend}")
     return list(reader.fieldnames or []), rows
 
 

@@ -45,7 +45,7 @@ class Lease:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        watch, deadline = _Watch(self.path), time.monotonic() + self.patience
+        watch, deadline, waited = _Watch(self.path), time.monotonic() + self.patience, False
         try:
             while not self._created():
                 if watch.abandoned():
@@ -56,10 +56,13 @@ class Lease:
                     raise Interrupted(f"{busy}; run the same command when it has ended")
                 if time.monotonic() > deadline:
                     raise PriorbenchError(f"{busy}; wait for it, or end it and run this again")
+                waited = True
                 self.waiting.touch()
                 time.sleep(0.2)
         finally:
-            self.waiting.unlink(missing_ok=True)
+            if waited:
+                with suppress(OSError):
+                    self.waiting.unlink(missing_ok=True)
         self._beating.start()
         return self
 
@@ -73,7 +76,8 @@ class Lease:
         self._ended.set()
         self._beating.join()
         if self.held():
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # it is not beaten any more, so that others take it over
+                self.path.unlink(missing_ok=True)
 
     def held(self) -> bool:
         """Whether the lease is still this one's; it is lost where this process slept for longer than STALE."""
@@ -89,10 +93,16 @@ class Lease:
 
     def _created(self) -> bool:
         try:
-            with self.path.open("x", encoding="utf-8") as file:
-                json.dump({**identity(), "token": self.token}, file)
+            file = self.path.open("x", encoding="utf-8")
         except FileExistsError:
             return False
+        try:
+            with file:
+                json.dump({**identity(), "token": self.token}, file)
+        except OSError as error:  # a full disk: nobody is to wait for a lease that names no holder
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         return True
 
     def _beat(self) -> None:

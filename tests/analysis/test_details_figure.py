@@ -45,8 +45,10 @@ def drawn(experiment, path: Path) -> Figure:
 
 
 def test_every_part_and_element_of_every_strategy_is_drawn_in_its_colour(analysed, tmp_path: Path) -> None:
-    statistics = load_statistics(analysed.statistics_json)
-    for axes, place in zip(drawn(analysed, tmp_path / "details.csv").axes, statistics.places, strict=True):
+    statistics, figure = load_statistics(analysed.statistics_json), drawn(analysed, tmp_path / "details.csv")
+    caption = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+    assert "Diverged, counted but without errors to draw: scratch (gns, tip3p) 1 of 3." in caption
+    for axes, place in zip(figure.axes, statistics.places, strict=True):
         keys = ["translation", "rotation", "internal", "H", "O"]
         ticks = axes.get_yticks()
         assert len(ticks) == len(keys)

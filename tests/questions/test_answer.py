@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from priorbench.analysis.style import save
 from priorbench.cli import main
 from priorbench.config import parse_config
 from priorbench.errors import PriorbenchError
@@ -54,9 +56,20 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_every_question_writes_its_answer(everything: Written, name: str) -> None:
+def test_every_question_writes_its_answer(everything: Written, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+
+    def kept(figure: Figure, stem: Path) -> None:
+        drawn.append(figure)
+        save(figure, stem)
+
+    monkeypatch.setattr("priorbench.questions.answer.save", kept)
     found = everything.answer(name)
     output = everything.root / name
+    texts = [(output / file).read_text() for file in ("answer.md", "table.tex")]
+    texts.append(" ".join(text.get_text() for text in drawn[0].texts).replace("\n", " ").replace("\u00a0", " "))
+    note = "Diverged, counted but without errors to draw: scratch (forcenet-25, water) 1 of"
+    assert [note in text for text in texts] == [True] * 3
     assert {path.name for path in output.iterdir()} == FILES
     assert found["judgement"] in ("yes", "no", "undecided")
     assert count_sentences(found["verdict"]) == 2

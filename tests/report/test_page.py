@@ -2,13 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from priorbench.analysis.text import with_interval
 from priorbench.errors import PriorbenchError
-from priorbench.report import page
+from priorbench.report import breakdown, page
 from priorbench.report.dynamics import heading
 from priorbench.report.markdown import to_html
 from priorbench.report.parts import load_parts
@@ -38,6 +40,18 @@ def test_diverged_runs_are_shown(page_text: str):
     assert [run["seed"] for run in lost[0]] == [1]
     missing = [s["missing"] for place in payload(page_text)["parity"] for s in place["series"] if s["missing"]]
     assert missing == [[1]]
+    lines = [line for p in payload(page_text)["breakdown"] for kind in p["kinds"] for line in kind["series"]]
+    assert {line["name"] for line in lines if all("1 of 3 diverged" in text for text in line["text"])} == {"mask"}
+    assert not any("diverged" in text for line in lines for text in line["text"] if line["name"] == "scratch")
+
+
+def test_a_strategy_that_diverged_for_every_seed_still_has_its_row(simulated: Path):
+    part = load_parts(simulated)[0]
+    result = part.statistics.strategies[0]
+    lost, nothing = replace(result, diverged=result.seeds), pd.DataFrame({"kind": [], "key": []})
+    (row,) = breakdown._rows(part, lost, nothing)
+    assert [cell.text for cell in row.cells][1:] == ["–", "–", result.strategy, "–", "–", "–", "0 of 3"]
+    assert breakdown._rows(part, result, nothing) == []
 
 
 def test_curves_start_where_their_pretraining_ended(page_text: str):

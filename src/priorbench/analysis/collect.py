@@ -150,6 +150,8 @@ def _read_curve(run: Mapping[str, Any]) -> list[Record]:
     missing = [name for name in METRIC_COLUMNS if name not in found]
     if missing:
         raise PriorbenchError(f"{source}: no column {missing[0]!r}; it was made by another version, run it again")
+    if run["status"] == "completed" and [row["epoch"] for row in rows] != [str(n) for n in range(run["epochs"] + 1)]:
+        raise PriorbenchError(f"{source}: not one row for each of the epochs 0 to {run['epochs']}; run it again")
     check_curve(run, rows)
     key = {name: run[name] for name in CURVE_KEY}
     return [{**key, **{name: row[name] for name in METRIC_COLUMNS}} for row in rows]

@@ -3,6 +3,7 @@
 Colours and the order of strategies come from ``statistics.json``.
 """
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from matplotlib.lines import Line2D
 
 from priorbench.analysis.intervals import estimate
 from priorbench.analysis.records import load_details
-from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
+from priorbench.analysis.results import Statistics, StrategyResult, load_statistics, lost
 from priorbench.analysis.style import GREY, RC, colour, line_styles, log_axis, new_figure, save
 from priorbench.errors import PriorbenchError
 
 _KINDS = ("part", "element")
 _STEP, _GAP, _BETWEEN = 0.13, 0.12, 0.14  # inches: a strategy, after a key, after a kind as well
+_LETTERS_PER_INCH, _LINE = 21, 0.115  # of the caption; inches
 
 Keys = list[tuple[str, str]]
 
@@ -47,7 +49,8 @@ def details_figure(table: pd.DataFrame, statistics: Statistics) -> Figure:
     styles, legend = line_styles(statistics.strategies), _legend(statistics)
     width = max(5.2, 1.1 + 2.15 * len(backbones))
     columns = int(width / 1.25)  # of the legend
-    foot = 0.82 + 0.16 * -(-len(legend) // columns)
+    note = textwrap.wrap(lost(statistics.strategies), int(width * _LETTERS_PER_INCH))
+    foot = 0.82 + 0.16 * -(-len(legend) // columns) + _LINE * len(note)
     height = 0.3 + sum(heights) + 0.75 * (len(datasets) - 1) + foot
     figure = new_figure(width, height)
     grid = figure.add_gridspec(
@@ -65,8 +68,14 @@ def details_figure(table: pd.DataFrame, statistics: Statistics) -> Figure:
                 if column:
                     axes.set_yticklabels([])
     handles = [_handle(result, styles) for result in legend]
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.01, 0.38 / height), ncols=columns, **_LEGEND)
-    figure.text(0.01, 0.1 / height, _CAPTION, color=GREY, fontsize=6.5, va="bottom")
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0.01, (0.38 + _LINE * len(note)) / height),
+        ncols=columns,
+        **_LEGEND,
+    )
+    figure.text(0.01, 0.1 / height, "\n".join([_CAPTION, *note]), color=GREY, fontsize=6.5, va="bottom")
     return figure
 
 

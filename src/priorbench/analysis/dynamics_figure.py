@@ -12,13 +12,23 @@ from matplotlib.figure import Figure
 
 from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
 from priorbench.analysis.style import GREY, RC, colour, line_styles, log_axis, new_figure, save
+from priorbench.errors import PriorbenchError
+from priorbench.io import require_end
 
 
 def draw_dynamics(table: Path, distributions: Path, statistics_json: Path, output_dir: Path) -> None:
     """Write ``dynamics.{pdf,png}`` into ``output_dir``."""
-    frames = pd.read_csv(table), pd.read_csv(distributions)
+    frames = _read(table), _read(distributions)
     with mpl.rc_context(RC):
         save(dynamics_figure(*frames, load_statistics(statistics_json)), output_dir / "dynamics")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        require_end(path, "collect it again")
+        return pd.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); collect it again") from None
 
 
 def dynamics_figure(table: pd.DataFrame, distributions: pd.DataFrame, statistics: Statistics) -> Figure:

@@ -14,6 +14,7 @@ from typing import Literal
 import pandas as pd
 
 from priorbench.errors import PriorbenchError
+from priorbench.io import require_end
 
 Kind = Literal["text", "integer", "real"]
 
@@ -187,6 +188,7 @@ def load_details(details_csv: Path) -> pd.DataFrame:
 def _load(path: Path, columns: dict[str, Kind], defaults: Mapping[str, str | int | float | None]) -> pd.DataFrame:
     dtypes = {name: _DTYPES[kind] for name, kind in columns.items()}
     try:
+        require_end(path, "collect it again")
         frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=["", "nan"])
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such file; run `priorbench collect` first") from None

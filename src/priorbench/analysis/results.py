@@ -1,5 +1,6 @@
 """What ``statistics.json`` holds, as types, and its reader and writer."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -194,3 +195,14 @@ def _strategy(item: dict[str, Any]) -> StrategyResult:
 def _comparison(item: dict[str, Any]) -> Comparison:
     inside = item.get("within")
     return Comparison(**{**item, "change": Paired(**item["change"]), "within": inside and Within(**inside)})
+
+
+def lost(results: Iterable[StrategyResult], most: int = 6) -> str:
+    """Which runs diverged, as a sentence for captions, ``most`` strategies by name; empty where none did."""
+    found = [
+        f"{result.strategy} ({result.backbone}, {result.dataset}) {len(result.diverged)} of {len(result.seeds)}"
+        for result in results
+        if result.diverged
+    ]
+    more = [f"and {len(found) - most} further strategies"] if len(found) > most else []
+    return f"Diverged, counted but without errors to draw: {', '.join([*found[:most], *more])}." if found else ""

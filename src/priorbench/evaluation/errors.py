@@ -34,25 +34,27 @@ def evaluate(model_path: Path, inputs: Inputs, threads: int, output: Path) -> No
     write_test(state, metadata, source, inputs.split, output)
 
 
-def write_test(state: State, metadata: dict[str, Any], source: Source, split: Path, output: Path) -> None:
-    """Write the errors of the weights ``state`` on the test side of ``split``; ``metadata`` as stored with a model."""
+def write_test(state: State, metadata: dict[str, Any], source: Source, split: Path, output: Path) -> bool:
+    """Write the errors of the weights ``state`` on the test side of ``split``; ``metadata`` as stored with a model.
+
+    False where there are none: the training diverged, or the weights predict infinity for some test structure.
+    """
     frames, structures = source.frames, source.side(split, "test")
     spec, labels = metadata["spec"], Labels.from_json(metadata["labels"])
     trivial = errors_of(*trivial_prediction(frames, structures, labels), frames, structures)
     record: dict[str, Any] = {"structures": len(structures), **{f"trivial_{k}": trivial[k] for k in ERRORS}}
-    if metadata["status"] == "diverged":
-        record |= {**dict.fromkeys(ERRORS), "per_structure": []}
-    else:
+    record |= {**dict.fromkeys(ERRORS), "per_structure": []}
+    finite = bool(metadata["status"] != "diverged")
+    if finite:
         model = build(spec["backbone"], spec["seed"])
         transfer(model, state, str(output.parent))
         store = Store.build(frames, source.neighbours, structures, labels, spec["device"])
-        record |= errors_of(*predict(model.to(spec["device"]), store, labels, frames, structures), frames, structures)
-    write_json(output, {key: _finite(value) for key, value in record.items()})
-
-
-def _finite(value: Any) -> Any:
-    """The value, or null for an error that is not a number: a network that predicts infinity has no error."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        energies, forces = predict(model.to(spec["device"]), store, labels, frames, structures)
+        finite = bool(np.isfinite(energies).all() and np.isfinite(forces).all())
+        if finite:
+            record |= errors_of(energies, forces, frames, structures)
+    write_json(output, record)
+    return finite
 
 
 def predict(

@@ -4,6 +4,7 @@
 the gradient −∂E/∂r is among them.  The package computes in plain PyTorch, without the compiled kernels.
 """
 
+import io
 import json
 import logging
 import warnings
@@ -71,14 +72,10 @@ def export(path: Path, output: Path) -> None:
         parameter.requires_grad_(False)
     program = _exported(module, card["domain"]["elements"])
     content = json.dumps({**card, "inputs": INPUTS, "outputs": ["energy", "forces"]}, sort_keys=True)
+    package = io.BytesIO()  # torch's own writer of files ends the process where the disk is full
+    torch.export.save(program, package, extra_files={CARD: content})
     with atomic_path(output) as temporary:
-        # The name tells torch what it is to write.
-        written = temporary.with_name(f"{temporary.name}.pt2")
-        try:
-            torch.export.save(program, written, extra_files={CARD: content})
-            written.replace(temporary)
-        finally:
-            written.unlink(missing_ok=True)
+        temporary.write_bytes(package.getbuffer())
 
 
 def _exported(module: SingleStructure, elements: list[int]) -> torch.export.ExportedProgram:

@@ -11,11 +11,12 @@ from pathlib import Path
 import matplotlib as mpl
 
 from priorbench.analysis.evidence import Weight, recipe_share, weigh
-from priorbench.analysis.results import COVERS
+from priorbench.analysis.results import COVERS, lost
 from priorbench.analysis.style import RC, save
 from priorbench.analysis.text import latex_table, markdown_table
 from priorbench.io import write_json, write_rows, write_text
 from priorbench.questions.base import Answer, Question
+from priorbench.questions.draw import noting
 from priorbench.questions.experiment import load_experiment
 from priorbench.registry import load
 
@@ -40,14 +41,14 @@ def answer(
     question: Question = load("question", name)()
     experiment = load_experiment(runs_csv, curves_csv, statistics_json, probes_csv, structures_csv)
     weight, share = weigh(experiment.runs, evidence), recipe_share(experiment.runs)
-    found = question.answer(experiment)
+    found, note = question.answer(experiment), lost(experiment.statistics.strategies)
     table = found.table
     write_json(output_dir / "answer.json", as_json(name, question, found, weight, share))
-    write_text(output_dir / "answer.md", as_markdown(name, question, found, weight, share))
+    write_text(output_dir / "answer.md", as_markdown(name, question, found, weight, share, note))
     write_rows(output_dir / "table.csv", table.csv_rows(), table.csv_columns)
-    caption = f"{question.title} {found.legend} {share} {weight.describe()}"
+    caption = " ".join(filter(None, (question.title, found.legend, share, weight.describe(), note)))
     write_text(output_dir / "table.tex", latex_table(table.header, table.text_rows(), caption, table.alignment))
-    with mpl.rc_context(RC):
+    with mpl.rc_context(RC), noting(note):
         save(found.draw(), output_dir / "figure")
 
 
@@ -74,8 +75,8 @@ def as_json(name: str, question: Question, found: Answer, weight: Weight, share:
     }
 
 
-def as_markdown(name: str, question: Question, found: Answer, weight: Weight, share: str) -> str:
-    """Question, verdict, table, share of the paper's recipe, rule."""
+def as_markdown(name: str, question: Question, found: Answer, weight: Weight, share: str, note: str) -> str:
+    """Question, verdict, table, a note beneath it, share of the paper's recipe, rule."""
     table = found.table
     body = markdown_table(table.header, table.text_rows(), table.alignment) if table.rows else ""
     missing = f"Not in this experiment: {'; '.join(found.missing)}." if found.missing else ""
@@ -85,7 +86,7 @@ def as_markdown(name: str, question: Question, found: Answer, weight: Weight, sh
         weight.describe(),
         "![figure](figure.png)",
         body.rstrip("\n"),
-        *(part for part in (found.legend, missing) if part),
+        *(part for part in (found.legend, note, missing) if part),
         f"## Share of the paper's recipe\n\n{share}",
         f"## Rule\n\nLooks at: {question.looks_at}. Abscissa: {question.x}.\n\n{question.rule}\n\nIntervals: {COVERS}",
     ]

@@ -1,7 +1,9 @@
 """What the figures of all answers share: sizes for one or two columns of a paper, marks, limits, labels, captions."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,10 +81,23 @@ def no_change(axes: Axes, horizontal: bool = True) -> None:
     line(0, color=GREY, lw=0.7, zorder=1)
 
 
+_note: ContextVar[str] = ContextVar("note", default="")
+
+
+@contextmanager
+def noting(text: str) -> Iterator[None]:
+    """End the caption of every figure made inside with ``text``."""
+    before = _note.set(text)
+    try:
+        yield
+    finally:
+        _note.reset(before)
+
+
 def figure_of(columns: int, height: float, caption: str) -> tuple[Figure, float]:
     """A figure of one or two columns with its caption beneath; the caption's height in inches comes with it."""
     width = ONE_COLUMN if columns < 2 else TWO_COLUMNS
-    caption = caption.replace(" %", "\u00a0%")  # which no line may begin with
+    caption = f"{caption} {_note.get()}".rstrip().replace(" %", "\u00a0%")  # which no line may begin with
     lines = [line for part in caption.split("\n") for line in textwrap.wrap(part, int(width * _LETTERS_PER_INCH))]
     foot = _LINE * len(lines) + 0.06
     figure = new_figure(width, height + foot)

@@ -14,6 +14,7 @@ from priorbench.analysis.records import load_curves, load_runs, load_structures
 from priorbench.analysis.results import Quantity, Statistics, StrategyResult, load_statistics
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.probe_table import COLUMNS as PROBE_COLUMNS
+from priorbench.io import require_end
 
 Settings = Mapping[str, Any]
 Place = tuple[str, str]
@@ -160,6 +161,7 @@ def load_experiment(
 def load_probes(probes_csv: Path) -> pd.DataFrame:
     """Read ``probes.csv``: R² and similarities by dataset, backbone, seed, stage, strategy and quantity."""
     try:
+        require_end(probes_csv, "probe again")
         frame = pd.read_csv(probes_csv)
     except FileNotFoundError:
         raise PriorbenchError(f"{probes_csv}: no such file; run `priorbench probe` first") from None

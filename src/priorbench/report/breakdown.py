@@ -7,9 +7,9 @@ import pandas as pd
 from priorbench.analysis.intervals import Estimate, estimate
 from priorbench.analysis.results import StrategyResult
 from priorbench.analysis.style import colour
-from priorbench.analysis.text import number, with_interval
+from priorbench.analysis.text import MISSING, number, with_interval
 from priorbench.report.curves import rounded, series
-from priorbench.report.parts import Part, columns
+from priorbench.report.parts import Part, columns, diverged
 from priorbench.report.tables import Row, Table, quantity, text
 
 DETAILS, PARITY = "details.csv", "parity.csv"
@@ -69,11 +69,12 @@ def _place(part: Part, place: tuple[str, str], table: pd.DataFrame) -> dict[str,
 def _line(rows: pd.DataFrame, result: StrategyResult, keys: list[str]) -> dict[str, Any]:
     own = _of(rows, result)
     found = [_estimate(own, key, "rmse") for key in keys]
+    note = f" ({words})" if (words := diverged(result)) else ""
     return {
         "name": result.strategy,
-        "tint": colour(result.role, result.task),
+        "tint": _tint(result),
         "thin": result.role == "variant",
-        "text": [with_interval(e) for e in found],
+        "text": [with_interval(e) + note for e in found],
         **{name: [rounded(getattr(e, name), 5) for e in found] for name in ("mean", "low", "high")},
     }
 
@@ -95,18 +96,25 @@ def breakdown_table(parts: list[Part]) -> Table | None:
 
 def _rows(part: Part, result: StrategyResult, own: pd.DataFrame) -> list[Row]:
     found = []
+    if len(result.diverged) == len(result.seeds):  # still a row
+        cells = [text(part.label(*result.place)), *[text(MISSING)] * 2, text(result.strategy, _tint(result))]
+        found.append(Row([*cells, *[text(MISSING, kind="number")] * 3, quantity(f"0 of {len(result.seeds)}", 0.0)]))
     for (kind, key), group in own.groupby(["kind", "key"], sort=False):
         errors = {name: _estimate(group, str(key), name) for name in ("rmse", "mae")}
         counted = float(group["count"].mean())
         cells = [
             *(text(word) for word in (part.label(*result.place), KINDS.get(str(kind), kind), key)),
-            text(result.strategy, colour(result.role, result.task)),
+            text(result.strategy, _tint(result)),
             *(quantity(with_interval(e), e.mean) for e in errors.values()),
             quantity(number(counted), counted),
             quantity(f"{group['seed'].nunique()} of {len(result.seeds)}", float(group["seed"].nunique())),
         ]
         found.append(Row(cells))
     return found
+
+
+def _tint(result: StrategyResult) -> str:
+    return colour(result.role, result.task)
 
 
 def _estimate(rows: pd.DataFrame, key: str, column: str) -> Estimate:

@@ -10,7 +10,7 @@ from priorbench.analysis.evidence import Weight, recipe_share
 from priorbench.analysis.records import load_curves, load_runs
 from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json
+from priorbench.io import read_json, require_end
 
 ANSWER, CLAIMS = "answer/answer.json", "claims.json"
 
@@ -39,6 +39,7 @@ class Part:
         try:
             # Numbers would turn keys such as "0" and names such as "1e3" into something else.
             texts = dict.fromkeys(("dataset", "backbone", "strategy", "kind", "key", "quantity"), "object")
+            require_end(path, "collect it again")
             frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=["", "nan"])
         except (ValueError, UnicodeDecodeError) as error:
             raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); collect it again") from None

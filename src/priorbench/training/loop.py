@@ -30,6 +30,7 @@ from priorbench.training.store import Store
 
 ORDER, CORRUPTION, VALIDATION = 1, 2, 3
 AGREE_EVERY = 10  # steps after which several processes ask each other whether to stop or to save
+LOOK_EVERY = 100  # steps on a GPU between two looks whether all is finite: each waits for the device
 
 
 def generator(seed: int, purpose: int, epoch: int = 0) -> torch.Generator:
@@ -52,9 +53,9 @@ class Loop:
     """One training: optimise ``model`` on the first store for ``steps`` steps, validating on the second every epoch.
 
     ``steps`` may end in the middle of an epoch; that last part is validated as well.  ``report`` gets one row per
-    epoch, row 0 before any step.  A loss that is not finite ends the run and is said in ``Outcome.diverged``.  With a
-    ``keeper``, the training saves itself and goes on from what it finds saved; when ``stop`` says so, it saves and
-    raises :class:`Interrupted`.
+    epoch, row 0 before any step.  A loss or gradient norm that is not finite ends the run, on a CPU at once, on a GPU
+    after LOOK_EVERY steps at most, and is said in ``Outcome.diverged``.  With a ``keeper``, the training saves itself
+    and goes on from what it finds saved; when ``stop`` says so, it saves and raises :class:`Interrupted`.
     """
 
     def __init__(
@@ -133,6 +134,8 @@ class Loop:
             epoch.structures += len(structures)
             epoch.batches += 1
             outcome.steps += 1
+            if self._lost(value, norm):
+                break
             if self.keeper is not None and self._shall_save():
                 now = time.perf_counter()
                 epoch.seconds += now - started
@@ -141,6 +144,16 @@ class Loop:
         if epoch.losses:
             epoch.losses[-1].item()  # waits for the device
         epoch.seconds += time.perf_counter() - started
+
+    def _lost(self, value: Tensor, norm: Tensor) -> bool:
+        """Whether to end the pass because a loss or gradient is not finite; every process sees the same ones."""
+        epoch = self.epoch
+        if not value.is_cuda:
+            return not (math.isfinite(value) and math.isfinite(norm))
+        if epoch.batches % LOOK_EVERY:
+            return False
+        recent = torch.stack(epoch.losses[-LOOK_EVERY:] + epoch.norms[-LOOK_EVERY:])
+        return not bool(torch.isfinite(recent).all())
 
     def _shall_save(self) -> bool:
         """Now, between two steps: asked to stop, at the end, or long after the last time."""
@@ -166,17 +179,19 @@ class Loop:
         return self.ranks.any(bool(self.stop)) if self.ranks else bool(self.stop)
 
     def _summary(self) -> tuple[Row, str | None]:
-        """The row of the pass that has ended, and where it stopped being finite.
+        """The row of the pass that has ended, and the first batch whose loss or gradient was not finite.
 
-        That is noticed here; the weights kept are those of an earlier epoch.
+        The weights kept are those of an earlier epoch then.
         """
         epoch, outcome, diverged = self.epoch, self.outcome, None
         losses, norms = torch.stack(epoch.losses), torch.stack(epoch.norms)
-        mean, largest = float(losses.sum()) / epoch.structures, float(norms.max())
-        if not (math.isfinite(mean) and math.isfinite(largest)):
-            first_bad = int((~torch.isfinite(losses + norms)).nonzero()[0])
-            at = f"epoch {epoch.number}, batch {first_bad}"
-            diverged = f"{at}: loss {mean}, largest gradient norm {largest}"
+        mean, largest = float(losses.double().sum()) / epoch.structures, float(norms.max())
+        bad = (~(torch.isfinite(losses) & torch.isfinite(norms))).nonzero()
+        if len(bad):
+            first, size = int(bad[0]), self.training.batch_size
+            loss_there = float(losses[first]) / min(size, len(self.store) - first * size)
+            where = f"epoch {epoch.number}, batch {first + 1} of {self.per_epoch}"
+            diverged = f"{where}: loss {loss_there:.4g}, gradient norm {float(norms[first]):.4g}"
         row = {
             "epoch": epoch.number,
             "step": outcome.steps,
@@ -193,7 +208,10 @@ class Loop:
         outcome = self.outcome
         outcome.rows.append(row)
         if not math.isfinite(row["score"]):
-            outcome.diverged = f"epoch {row['epoch']}: validation score {row['score']}"
+            outcome.diverged = (
+                f"epoch {row['epoch']}, validation: loss {row['val_loss']:.4g}; largest gradient norm of the epoch "
+                f"{row['grad_norm']:.4g}"
+            )
             return
         last = self.training.checkpoint == "last"
         if last or row["score"] < outcome.best["score"] or outcome.best["epoch"] == 0:
@@ -251,7 +269,7 @@ def validate(
             key = f"{name}_squared"
             row[f"val_{name}_rmse"] = math.sqrt(float(sums[key]) / counts[key])
     score = float(row["val_force_rmse"] if "val_force_rmse" in row else row["val_loss"])
-    row["score"] = score if math.isfinite(score) else math.inf
+    row["score"] = score if all(math.isfinite(value) for value in row.values()) else math.inf
     return row
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from priorbench.errors import PriorbenchError
+from priorbench.io import sync_folder
 from priorbench.runs import CHECKPOINT, Spec
 from priorbench.stop import TRY_AGAIN, Interrupted, Stop, noticed
 from priorbench.training.data import Inputs
@@ -35,6 +36,7 @@ def pack(
     }
     side_by_side(commands, at_once)
     for output in outputs:
+        sync_folder(output)
         (output / CHECKPOINT).unlink(missing_ok=True)
 
 

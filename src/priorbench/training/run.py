@@ -9,7 +9,7 @@ by epoch, for the eyes of whoever waits.  A run that is cut goes on from its che
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from priorbench.budget import planned_steps
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import write_test
-from priorbench.io import read_json, remove_leftovers, sha256_file, sha256_json, write_json
+from priorbench.io import read_json, remove_leftovers, sha256_file, sha256_json, sync_folder, write_json
 from priorbench.lock import Lease
 from priorbench.potential.domain import Domain
 from priorbench.registry import load
@@ -122,6 +122,7 @@ def run_all(
         for output, lease in zip(outputs, leases, strict=True):
             # Who waits for the folder is a copy of this job whose workflow has removed, or will, what is written here.
             if lease is not None and not keep and not lease.wanted():
+                sync_folder(output)
                 for name in (CHECKPOINT, REJECTED):
                     (output / name).unlink(missing_ok=True)
 
@@ -136,7 +137,8 @@ def _told(outputs: Sequence[Path], leases: Sequence[Lease | None]) -> Iterator[N
         for output, lease in zip(outputs, leases, strict=True):
             if lease is None or not lease.held():
                 continue
-            write_progress(output, state, message=str(error) or type(error).__name__)
+            with suppress(OSError):  # a full disk: what ended the block is what to tell
+                write_progress(output, state, message=str(error) or type(error).__name__)
         raise
 
 
@@ -205,7 +207,12 @@ def _run(
     save_model(output / "model.safetensors", outcome.state, metadata)
     if spec["stage"] == "finetune":
         trained = time.perf_counter()
-        write_test(outcome.state, metadata, source, inputs.split, output / "test.json")
+        if not write_test(outcome.state, metadata, source, inputs.split, output / "test.json") and not outcome.diverged:
+            outcome.diverged = "the test: the kept weights predict infinity for a structure"
+            content |= {"status": "diverged", "diverged_at": outcome.diverged}
+            content |= record.reached(spec, task, data, model, outcome)
+            save_model(output / "model.safetensors", outcome.state, metadata | {"status": "diverged"})
+            say(spec["seed"], f"diverged at {outcome.diverged}; the run counts as diverged")
         content["test_hash"] = sha256_file(output / "test.json")
         content["evaluation_seconds"] = time.perf_counter() - trained
     write_json(output / "run.json", content)
