@@ -38,8 +38,25 @@ def read_npz(path: Path, names: Iterable[str]) -> Arrays:
     except PriorbenchError:
         raise
     except Exception as error:  # zipfile, zlib and numpy's parser of headers raise whatever they meet
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise PriorbenchError(f"{path}: damaged or not an acquired part ({reason}); delete it and run again") from None
+        raise PriorbenchError(
+            f"{path}: damaged or not an acquired part ({_reason(error)}); delete it and run again"
+        ) from None
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """Read one array that is no pickle; a damaged or foreign file is a :class:`PriorbenchError`."""
+    try:
+        with path.open("rb") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            return array
+    except FileNotFoundError:
+        raise PriorbenchError(f"{path}: no such file; fetch it first") from None
+    except Exception as error:  # numpy's parser of headers raises whatever it meets
+        raise PriorbenchError(f"{path}: damaged or no array ({_reason(error)}); delete it and fetch it again") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def write_part(path: Path, part: str, **arrays: NDArray[Any]) -> None:

@@ -5,6 +5,7 @@ are stretched or share a proton, so molecules are perceived.  The path-integral 
 and form one group: see :func:`bead_groups`.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from priorbench.config import Strict
-from priorbench.datasets.archive import read_part, write_part
+from priorbench.datasets.archive import read_npy, read_part, write_part
 from priorbench.datasets.base import Expected
 from priorbench.datasets.download import fetch
 from priorbench.errors import PriorbenchError
@@ -100,10 +101,7 @@ class RevPBE0D3:
         local = {
             name: fetch(f"{URL}{name}", sha256, f"revpbe0_d3/{name}", mirror) for name, sha256 in _files(part).items()
         }
-        arrays = {name: np.load(local[f"{part}/set.000/{name}.npy"], allow_pickle=False) for name in ARRAYS}
-        arrays["type"] = np.array(local[f"{part}/type.raw"].read_text().split(), np.int64)
-        arrays["type_map"] = np.array(local[f"{part}/type_map.raw"].read_text().split())
-        check_shapes(part, arrays)
+        arrays = read_folder(part, local)
         write_part(output, part, **arrays)
 
     def convert(self, parts: dict[str, Path]) -> Frames:
@@ -128,6 +126,25 @@ class RevPBE0D3:
             "subsystems": list(parts),
             "sha256": {name: sha256 for part in parts for name, sha256 in _files(part).items()},
         }
+
+
+def read_folder(part: str, files: Mapping[str, Path]) -> dict[str, NDArray[Any]]:
+    """The arrays of the sub-system ``part`` in DeePMD layout, whose ``files`` are given by their names upstream."""
+    arrays = {name: read_npy(files[f"{part}/set.000/{name}.npy"]) for name in ARRAYS}
+    arrays["type"], arrays["type_map"] = (_words(files[f"{part}/{name}.raw"]) for name in ("type", "type_map"))
+    try:
+        arrays["type"] = arrays["type"].astype(np.int64)
+    except ValueError:
+        raise PriorbenchError(f"revpbe0_d3 {part}: type.raw holds more than numbers of types; fetch it again") from None
+    check_shapes(part, arrays)
+    return arrays
+
+
+def _words(path: Path) -> NDArray[Any]:
+    try:
+        return np.array(path.read_text(encoding="utf-8").split(), np.str_)
+    except UnicodeDecodeError:
+        raise PriorbenchError(f"{path}: is not text; delete it and fetch it again") from None
 
 
 def check_shapes(part: str, arrays: dict[str, NDArray[Any]]) -> None:
