@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,22 +56,42 @@ def to_json(value: Any) -> str:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or damaged one is a :class:`PriorbenchError`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such file; run the rule that makes it first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise PriorbenchError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
+
+
+def from_json(text: str | bytes) -> Any:
+    """What ``text`` says; ``ValueError`` for what :func:`to_json` never writes: NaN, infinity, endless nesting."""
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return value
 
 
 def read_rows(path: Path, mend: str) -> tuple[list[str], list[dict[str, Any]]]:
     """Columns and rows of a CSV file, values as they stand; ``mend`` says what to do where there is no such file."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             rows = list(reader)
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such file; {mend}") from None
-    return list(reader.fieldnames or []), rows
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PriorbenchError(f"{path}: not readable as CSV ({error}); {mend}") from None
+    columns = list(reader.fieldnames or [])
+    if len(set(columns)) != len(columns) or any(None in row or None in row.values() for row in rows):
+        raise PriorbenchError(f"{path}: its rows and columns do not fit each other; it is damaged, {mend}")
+    return columns, rows
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """Acquired parts on disk: .npz archives that are whole or absent and never hold a pickle."""
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,21 @@ from numpy.typing import NDArray
 
 from priorbench.errors import PriorbenchError
 from priorbench.io import atomic_path
-from priorbench.tensors import Arrays
+from priorbench.tensors import Arrays, Layout, misfit
 
 LARGEST = 16 * 1024**3  # bytes that a part may unpack to; the ten trajectories of the paper have 37 MB each
+MOST_PACKED = 100  # times its own size that an archive may unpack to; coordinates do not reach three
+TEXT = ("U", ())  # of a layout
+STRUCTURES: Layout = {  # S of A atoms in all, as a Block holds them
+    "positions": ("f", ("A", 3)),
+    "forces": ("f", ("A", 3)),
+    "energies": ("f", ("S",)),
+    "cells": ("f", ("S", 3, 3)),
+    "pbc": ("b", ("S", 3)),
+    "atomic_numbers": ("i", ("A",)),
+    "offsets": ("i", ("S+1",)),
+}
+SMALL = 1 << 24  # bytes, which are no burden however they were packed
 
 
 def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
@@ -21,18 +33,27 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes the names for allow_pickle
 
 
-def read_npz(path: Path, names: Iterable[str]) -> Arrays:
-    """Read the arrays called ``names``; a missing, cut or foreign file is a :class:`PriorbenchError`."""
+def read_npz(path: Path, names: Iterable[str] | Layout) -> Arrays:
+    """Read the arrays called ``names``; a missing, cut or foreign file is a :class:`PriorbenchError`.
+
+    Of a layout, types and shapes are those that it says, or refused.
+    """
     try:
         # np.load leaves a file open that it cannot read, so it is opened here.
         with path.open("rb") as file:
             with zipfile.ZipFile(file) as content:
                 unpacked = sum(entry.file_size for entry in content.infolist())
-            if unpacked > LARGEST:
+            if unpacked > min(LARGEST, max(SMALL, MOST_PACKED * path.stat().st_size)):
                 raise PriorbenchError(f"{path}: unpacks to {unpacked} bytes; it is not the file expected")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in names}
+                arrays = {name: archive[name] for name in names}
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray) or array.size > unpacked:  # types of no width hold any number of values
+                raise PriorbenchError(f"{path}: {name} is no array of numbers or text; delete it and run again")
+        if isinstance(names, Mapping) and (wrong := misfit(arrays, names)) is not None:
+            raise PriorbenchError(f"{path}: its arrays do not fit each other ({wrong}); delete it and run again")
+        return arrays
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such file; run the rule that acquires it first") from None
     except PriorbenchError:
@@ -64,9 +85,10 @@ def write_part(path: Path, part: str, **arrays: NDArray[Any]) -> None:
     write_npz(path, **arrays, part=np.array(part))
 
 
-def read_part(path: Path, part: str, names: Iterable[str]) -> Arrays:
+def read_part(path: Path, part: str, names: Iterable[str] | Layout) -> Arrays:
     """Read what :func:`write_part` wrote; a file of another part is a :class:`PriorbenchError`."""
-    arrays = read_npz(path, (*names, "part"))
-    if (found := str(arrays.pop("part"))) != part:
-        raise PriorbenchError(f"{path}: holds {found}, not {part}; delete it and run again")
+    arrays = read_npz(path, {**names, "part": TEXT} if isinstance(names, Mapping) else (*names, "part"))
+    found = arrays.pop("part")
+    if misfit({"part": found}, {"part": TEXT}) is not None or str(found) != part:
+        raise PriorbenchError(f"{path}: holds {str(found)[:40]!r}, not {part!r}; delete it and run again")
     return arrays

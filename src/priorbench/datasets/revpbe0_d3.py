@@ -20,6 +20,7 @@ from priorbench.datasets.base import Expected
 from priorbench.datasets.download import fetch
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
+from priorbench.tensors import Layout, misfit
 
 URL = (
     "https://raw.githubusercontent.com/CSIprinceton/workshop-june-2024/5aec42569907b867f90e9964599ec4c20ba224e6/"
@@ -30,6 +31,7 @@ TYPES = {  # the same in every sub-system
     "type_map.raw": "2af2202bdb95741681b308b05c1dae7837141fe32b10d14db2a4c0ea9103e55b",
 }
 ARRAYS = ("box", "coord", "energy", "force")
+_TYPED: Layout = {"type": ("iu", ("n",)), "type_map": ("U", ("k",))}
 SHA256 = {  # of set.000/{box,coord,energy,force}.npy
     "classical_ice": (
         "dcd98fced859d1843b6644ddf2ec700857429d2c54ad032567883cf834fa911d",
@@ -134,7 +136,7 @@ def read_folder(part: str, files: Mapping[str, Path]) -> dict[str, NDArray[Any]]
     arrays["type"], arrays["type_map"] = (_words(files[f"{part}/{name}.raw"]) for name in ("type", "type_map"))
     try:
         arrays["type"] = arrays["type"].astype(np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise PriorbenchError(f"revpbe0_d3 {part}: type.raw holds more than numbers of types; fetch it again") from None
     check_shapes(part, arrays)
     return arrays
@@ -149,16 +151,25 @@ def _words(path: Path) -> NDArray[Any]:
 
 def check_shapes(part: str, arrays: dict[str, NDArray[Any]]) -> None:
     """Refuse arrays that do not fit each other or the atom types."""
-    structures, atoms = len(arrays["energy"]), len(arrays["type"])
+    from ase.data import atomic_numbers
+
+    if (wrong := misfit(arrays, _TYPED)) is not None:
+        raise PriorbenchError(f"revpbe0_d3 {part}: its types are none ({wrong}); fetch it again")
+    structures, atoms = arrays["energy"].size, len(arrays["type"])
     expected = {"box": 9, "coord": 3 * atoms, "energy": 1, "force": 3 * atoms}
     for name, columns in expected.items():
-        if arrays[name].size != structures * columns or arrays[name].dtype.kind != "f":
+        array = arrays[name]
+        if array.size != structures * columns or array.dtype.kind != "f" or array.shape[:1] != (structures,):
             raise PriorbenchError(
                 f"revpbe0_d3 {part}: {name}.npy has shape {arrays[name].shape} for {structures} structures of {atoms} "
                 "atoms; fetch it again"
             )
+    if structures == 0 or atoms == 0:
+        raise PriorbenchError(f"revpbe0_d3 {part}: holds no structure; fetch it again")
     if not np.isin(arrays["type"], np.arange(len(arrays["type_map"]))).all():
         raise PriorbenchError(f"revpbe0_d3 {part}: type.raw names a type that type_map.raw lacks; fetch it again")
+    if unknown := set(arrays["type_map"].tolist()) - set(atomic_numbers):
+        raise PriorbenchError(f"revpbe0_d3 {part}: type_map.raw names {min(unknown)[:40]!r}, no element; fetch it again")
 
 
 def nearest_oxygen_fails(frames: Frames) -> int:

@@ -43,6 +43,7 @@ from priorbench.training.progress import Outcome
 from priorbench.training.report import Reporter, say, whereabouts, write_progress
 from priorbench.training.start import carry_body, rescale_heads
 
+MOST_FLOPS = 1e30  # of a pretraining; more is damage
 OUTPUTS = ("model.safetensors", "metrics.csv", "run.json", "test.json")
 Parent = tuple[State, dict[str, Any]]
 
@@ -274,10 +275,18 @@ def budget_steps(spec: Spec, inputs: Inputs, training: Training, structures: int
     if longer and longer.get("times") is None:
         if inputs.budget is None:
             raise PriorbenchError(f"{spec['strategy']!r} is matched to a pretraining: give its run.json (--budget)")
-        other = read_json(inputs.budget)
-        planned = int(other["planned_steps"])
-        matched = planned, float(other["flops"]) / max(int(other["steps"]), 1) * planned
+        matched = _spent(inputs.budget)
     return planned_steps(longer, training.epochs * per_epoch, flops * structures / per_epoch, matched)
+
+
+def _spent(record: Path) -> tuple[int, float]:
+    """Steps and FLOPs that a pretraining was to make, by its ``record``."""
+    content = read_json(record)
+    found = [content.get(name) for name in ("planned_steps", "steps", "flops")] if isinstance(content, dict) else []
+    if not found or any(type(n) not in (int, float) or not 0 <= n < MOST_FLOPS for n in found):
+        raise PriorbenchError(f"{record}: says no steps and FLOPs; it is no record of a run, train it again")
+    planned, steps, flops = found
+    return int(planned), float(flops) / max(int(steps), 1) * int(planned)
 
 
 def _require_parent(spec: Spec, inputs: Inputs) -> None:
