@@ -265,7 +265,8 @@ def load_config(path: Path) -> Config:
 def extended(data: Mapping[str, Any], where: str, over: tuple[Path, ...] = ()) -> dict[str, Any]:
     """``data`` over the file or files that its key ``extends`` names (relative to ``where``), entry by entry.
 
-    ``over`` are the files that extend this one.  A section's entry that is null (``strategies: {denoise: null}``) is taken away.
+    ``over`` are the files that extend this one.  A section's entry that is null (``strategies:
+    {denoise: null}``) is taken away.
     """
     if "extends" not in data:
         return dict(data)

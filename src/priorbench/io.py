@@ -94,6 +94,21 @@ def read_rows(path: Path, mend: str) -> tuple[list[str], list[dict[str, Any]]]:
     return columns, rows
 
 
+def check_table(path: Path, mend: str) -> None:
+    """Refuse a CSV file with a row longer or shorter than its header: pandas would shift or fill its columns."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file, strict=True)
+            header = next(rows, [])
+            fits = len(set(header)) == len(header) and all(len(row) in (0, len(header)) for row in rows)
+    except FileNotFoundError:
+        raise PriorbenchError(f"{path}: no such file; {mend}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PriorbenchError(f"{path}: not readable as CSV ({error}); {mend}") from None
+    if not header or not fits:
+        raise PriorbenchError(f"{path}: its rows and columns do not fit each other; it is damaged, {mend}")
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Write ``rows`` (all with the same keys) as CSV; ``columns`` names the keys where there may be no row."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

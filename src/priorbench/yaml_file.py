@@ -51,7 +51,9 @@ class _Loader(yaml.SafeLoader):
             for key, _ in node.value:
                 name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
                 if name is not None and name in seen and key.tag != "tag:yaml.org,2002:merge":
-                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
                 if name is not None:
                     seen.add(name)
         return super().construct_mapping(node, deep)

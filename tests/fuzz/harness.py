@@ -7,7 +7,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -74,7 +74,7 @@ def fuzz(parser: str, subject: Subject, indices: Sequence[int]) -> tuple[list[Fa
 
 def _put(path: Path, content: bytes) -> None:
     """Another file in its place: what was mapped before must not change."""
-    path.unlink()
+    path.unlink(missing_ok=True)
     path.write_bytes(content)
 
 
@@ -124,7 +124,5 @@ def _peak() -> int:
 
 def _reset_peak() -> None:
     """On Linux, forget what was used before; elsewhere the peak counts from the start of the process."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        pass

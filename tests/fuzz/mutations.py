@@ -19,9 +19,42 @@ Mutation = Callable[[Random, bytes], bytes]
 
 NUMBERS = ("nan", "inf", "-inf", "1e308", "-1e308", "1e999", "1e-320", "0", "-0.0", "-1", "-7", "0.5", "1_0", "0x10")
 NUMBERS += ("9" * 25, "9" * 5000, "18446744073709551616", "2147483648", "32768", "65536", "1e40", "1e5", "1e20")
-WORDS = ("", "true", "null", "None", "é", "\u200b", "١٢", "½", "\x00", "X", "'", '"', "[]", "{}", "NaN", "$(id)", "../..")
+WORDS = (
+    "",
+    "true",
+    "null",
+    "None",
+    "é",
+    "\u200b",
+    "١٢",
+    "½",
+    "\x00",
+    "X",
+    "'",
+    '"',
+    "[]",
+    "{}",
+    "NaN",
+    "$(id)",
+    "../..",
+)
 VALUES: tuple[Any, ...] = (None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, 0.5, -2.5, 1e308, 1e-308, "")
-VALUES += ("nan", "x", "é\u0000", "inf", float("nan"), float("inf"), [], [1], [[]], ["a"], {}, {"a": 1}, [None], 10**5000)
+VALUES += (
+    "nan",
+    "x",
+    "é\u0000",
+    "inf",
+    float("nan"),
+    float("inf"),
+    [],
+    [1],
+    [[]],
+    ["a"],
+    {},
+    {"a": 1},
+    [None],
+    10**5000,
+)
 
 
 def damaged(random: Random, data: bytes) -> bytes:
@@ -76,7 +109,9 @@ def edited_text(random: Random, data: bytes) -> bytes:
             parts[which : which + 2] = parts[which : which + 2] * random.choice((0, 2))
             lines[at] = "".join(parts)
         case 10:
-            lines[at] = lines[at].rstrip("\n") + random.choice((" ", ",", "x", "9")) * random.choice((1, 100_000)) + "\n"
+            lines[at] = (
+                lines[at].rstrip("\n") + random.choice((" ", ",", "x", "9")) * random.choice((1, 100_000)) + "\n"
+            )
         case 11:
             return random.choice(
                 (
@@ -125,7 +160,9 @@ def edited_tree(random: Random, content: Any) -> Any:
             other, name = random.choice(places)
             holder[key] = json.loads(json.dumps(other.get(name) if isinstance(other, dict) else other[name]))
         case 4 if isinstance(holder[key], int | float) and not isinstance(holder[key], bool):
-            holder[key] = random.choice((-holder[key], holder[key] * 10, holder[key] + 1, str(holder[key]), [holder[key]]))
+            holder[key] = random.choice(
+                (-holder[key], holder[key] * 10, holder[key] + 1, str(holder[key]), [holder[key]])
+            )
         case 5:
             for _ in range(random.choice((1, 2000))):
                 holder[key] = [holder[key]]
@@ -180,7 +217,14 @@ def edited_array(random: Random, array: np.ndarray) -> np.ndarray:
             kinds = ("f4", "f8", "i8", "i1", "u1", "?", "U5", "S3", "c16", "M8[s]", "f2", ">f8", "u8", "V4")
             return _cast(array, random.choice(kinds))
         case 1 if array.ndim:
-            shapes = [array[:-1], array[:0], array[None], array[..., None], np.concatenate([array, array]), array.ravel()]
+            shapes = [
+                array[:-1],
+                array[:0],
+                array[None],
+                array[..., None],
+                np.concatenate([array, array]),
+                array.ravel(),
+            ]
             return np.array(random.choice([*shapes, array.T, array[..., :-1]]))
         case 2:
             return np.array(random.choice((0, -1, np.nan, "x", True, 1e308, b"\xff")))
@@ -262,7 +306,9 @@ def edited_npz(random: Random, data: bytes) -> bytes:
         case 0:
             del entries[name]
         case 1:
-            entries[random.choice(("x.npy", "../../x.npy", "/x", name.removesuffix(".npy"), "é.npy"))] = entries.pop(name)
+            entries[random.choice(("x.npy", "../../x.npy", "/x", name.removesuffix(".npy"), "é.npy"))] = entries.pop(
+                name
+            )
         case 2:
             entries[name] = b"" if random.random() < 0.5 else entries[random.choice(list(entries))]
         case 3:
@@ -301,7 +347,9 @@ def edited_safetensors(random: Random, data: bytes) -> bytes:
             if isinstance(entry, dict) and "dtype" in entry:
                 kinds = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL", "F8_E5M2", "C64", "X")
                 entry["dtype"] = random.choice(kinds)
-                size = {"F64": 8, "I64": 8, "C64": 8, "F32": 4, "I32": 4}.get(entry["dtype"], 2 if "16" in entry["dtype"] else 1)
+                size = {"F64": 8, "I64": 8, "C64": 8, "F32": 4, "I32": 4}.get(
+                    entry["dtype"], 2 if "16" in entry["dtype"] else 1
+                )
                 low, high = entry["data_offsets"]
                 entry["shape"] = [(high - low) // size] if random.random() < 0.5 else entry["shape"]
         case _:
@@ -332,7 +380,8 @@ SNIPPETS = (
     "\n1: 2\nnull: 3\n.nan: 4\n",
     "\n<<: {a: b}\n",
     "\nexperiment: a\nexperiment: b\n",
-    "\na: &a {k0: 0, k1: 1}\n" + "".join(f"{b}: &{b} {{<<: [{', '.join(['*' + a] * 9)}]}}\n" for a, b in pairwise("abcdefghij")),
+    "\na: &a {k0: 0, k1: 1}\n"
+    + "".join(f"{b}: &{b} {{<<: [{', '.join(['*' + a] * 9)}]}}\n" for a, b in pairwise("abcdefghij")),
     "\n<<: 3\n",
     "\n--- \na: b\n",
     "\nseeds: " + "9" * 5000 + "\n",

@@ -1,5 +1,6 @@
 """Acquired parts on disk: .npz archives that are whole or absent and never hold a pickle."""
 
+import sys
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -49,8 +50,10 @@ def read_npz(path: Path, names: Iterable[str] | Layout) -> Arrays:
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in names}
         for name, array in arrays.items():
-            if not isinstance(array, np.ndarray) or array.size > unpacked:  # types of no width hold any number of values
+            if not isinstance(array, np.ndarray) or array.size > unpacked:  # of no width is any number
                 raise PriorbenchError(f"{path}: {name} is no array of numbers or text; delete it and run again")
+            if array.dtype.kind == "U" and (array.reshape(-1).view("u4") > sys.maxunicode).any():
+                raise PriorbenchError(f"{path}: {name} is no text; delete it and run again")
         if isinstance(names, Mapping) and (wrong := misfit(arrays, names)) is not None:
             raise PriorbenchError(f"{path}: its arrays do not fit each other ({wrong}); delete it and run again")
         return arrays

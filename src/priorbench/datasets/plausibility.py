@@ -141,14 +141,15 @@ def check_block(block: "Block") -> None:
     ]
     for reason, bad in checks:
         _refuse_first(block, bad, f"{reason}; {mend}")
-    checks = [
-        ("a cell vector is longer", LONGEST, "Å", (np.abs(block.cells) > LONGEST).any(axis=(1, 2))),
-        ("an atom is farther", FARTHEST, "Å from the origin", of_atoms((np.abs(block.positions) > FARTHEST).any(axis=1))),
-        ("its energy is larger", STRONGEST, "eV", np.abs(block.energies) > STRONGEST),
-        ("a force is larger", STRONGEST, "eV/Å", of_atoms((np.abs(block.forces) > STRONGEST).any(axis=1))),
+    far, strong = np.abs(block.positions) > FARTHEST, np.abs(block.forces) > STRONGEST
+    bounds = [
+        (f"a cell vector is longer than {LONGEST:g} Å", np.asarray((np.abs(block.cells) > LONGEST).any(axis=(1, 2)))),
+        (f"an atom is farther than {FARTHEST:g} Å from the origin", of_atoms(far.any(axis=1))),
+        (f"its energy is larger than {STRONGEST:g} eV", np.abs(block.energies) > STRONGEST),
+        (f"a force is larger than {STRONGEST:g} eV/Å", of_atoms(strong.any(axis=1))),
     ]
-    for what, most, unit, bad in checks:
-        _refuse_first(block, bad, f"{what} than {most:g} {unit}; {mend}")
+    for reason, bad in bounds:
+        _refuse_first(block, bad, f"{reason}; {mend}")
     volumes = volume_of_periodic(block.cells, block.pbc)
     flat = block.pbc.any(axis=1) & ((volumes < 1e-6) | (_thickness(block, volumes) < THINNEST))
     _refuse_first(block, flat, f"its periodic cell has zero volume; {mend}, or correct its pbc")

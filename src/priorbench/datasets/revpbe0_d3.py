@@ -169,7 +169,9 @@ def check_shapes(part: str, arrays: dict[str, NDArray[Any]]) -> None:
     if not np.isin(arrays["type"], np.arange(len(arrays["type_map"]))).all():
         raise PriorbenchError(f"revpbe0_d3 {part}: type.raw names a type that type_map.raw lacks; fetch it again")
     if unknown := set(arrays["type_map"].tolist()) - set(atomic_numbers):
-        raise PriorbenchError(f"revpbe0_d3 {part}: type_map.raw names {min(unknown)[:40]!r}, no element; fetch it again")
+        raise PriorbenchError(
+            f"revpbe0_d3 {part}: type_map.raw names {min(unknown)[:40]!r}, no element; fetch it again"
+        )
 
 
 def nearest_oxygen_fails(frames: Frames) -> int:
@@ -227,19 +229,22 @@ def _block(path: Path, subsystem: int) -> Any:
     from ase.data import atomic_numbers
 
     from priorbench.datasets.blocks import rectangular
+    from priorbench.datasets.plausibility import check_block
 
     arrays = read_part(path, path.stem, (*ARRAYS, "type", "type_map"))
     check_shapes(path.stem, arrays)
     numbers = np.array([atomic_numbers[str(symbol)] for symbol in arrays["type_map"]], np.int16)[arrays["type"]]
-    positions = arrays["coord"].reshape(len(arrays["energy"]), -1, 3)
-    cells = arrays["box"].reshape(-1, 3, 3)
-    return rectangular(
+    positions = arrays["coord"].astype(np.float64).reshape(len(arrays["energy"]), -1, 3)
+    cells = arrays["box"].astype(np.float64).reshape(-1, 3, 3)
+    block = rectangular(
         positions=positions,
-        forces=arrays["force"].reshape(positions.shape),
-        energies=arrays["energy"].reshape(-1),
+        forces=arrays["force"].astype(np.float64).reshape(positions.shape),
+        energies=arrays["energy"].astype(np.float64).reshape(-1),
         cells=cells,
         atomic_numbers=numbers,
-        groups=bead_groups(positions[:, numbers == 8], cells),
+        groups=np.arange(len(positions), dtype=np.int32),
         where=f"revpbe0_d3 {path.stem}",
         subsystem=subsystem,
     )
+    check_block(block)  # groups are sought among sound structures only
+    return replace(block, groups=bead_groups(positions[:, numbers == 8], cells))

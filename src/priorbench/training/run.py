@@ -43,7 +43,6 @@ from priorbench.training.progress import Outcome
 from priorbench.training.report import Reporter, say, whereabouts, write_progress
 from priorbench.training.start import carry_body, rescale_heads
 
-MOST_FLOPS = 1e30  # of a pretraining; more is damage
 OUTPUTS = ("model.safetensors", "metrics.csv", "run.json", "test.json")
 Parent = tuple[State, dict[str, Any]]
 
@@ -279,11 +278,14 @@ def budget_steps(spec: Spec, inputs: Inputs, training: Training, structures: int
     return planned_steps(longer, training.epochs * per_epoch, flops * structures / per_epoch, matched)
 
 
+_MOST = {"planned_steps": 2**40, "steps": 2**40, "flops": 1e30}  # a record that says more is damaged
+
+
 def _spent(record: Path) -> tuple[int, float]:
     """Steps and FLOPs that a pretraining was to make, by its ``record``."""
     content = read_json(record)
-    found = [content.get(name) for name in ("planned_steps", "steps", "flops")] if isinstance(content, dict) else []
-    if not found or any(type(n) not in (int, float) or not 0 <= n < MOST_FLOPS for n in found):
+    found: list[Any] = [content.get(name) for name in _MOST] if isinstance(content, dict) else []
+    if not found or not all(type(n) in (int, float) and 0 <= n < m for n, m in zip(found, _MOST.values(), strict=True)):
         raise PriorbenchError(f"{record}: says no steps and FLOPs; it is no record of a run, train it again")
     planned, steps, flops = found
     return int(planned), float(flops) / max(int(steps), 1) * int(planned)
