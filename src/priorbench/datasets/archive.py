@@ -93,5 +93,5 @@ def read_part(path: Path, part: str, names: Iterable[str] | Layout) -> Arrays:
     arrays = read_npz(path, {**names, "part": TEXT} if isinstance(names, Mapping) else (*names, "part"))
     found = arrays.pop("part")
     if misfit({"part": found}, {"part": TEXT}) is not None or str(found) != part:
-        raise PriorbenchError(f"{path}: holds {str(found)[:40]!r}, not {part!r}; delete it and run again")
+        raise PriorbenchError(f"{path}: holds {' '.join(str(found)[:40].split())}, not {part}; delete it and run again")
     return arrays

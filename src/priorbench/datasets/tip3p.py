@@ -155,7 +155,7 @@ class TIP3P:
 
         energy, length = units.kJ / units.mol, units.nm
         water = np.array([8, 1, 1] * self.options.molecules, np.int16)
-        content = {part: read_npz(path, self._layout()) for part, path in parts.items()}
+        content = {part: read_npz(path, {**self._layout(), "openmm": TEXT}) for part, path in parts.items()}
         check_together(list(content.values()), self.options)
         blocks = [
             rectangular(
@@ -183,7 +183,7 @@ class TIP3P:
         """Of a part: water of these options, one frame at least."""
         atoms = 3 * self.options.molecules
         exact = {name: (kind, tuple(atoms if n == "n" else n for n in shape)) for name, (kind, shape) in ARRAYS.items()}
-        return {**exact, "openmm": TEXT}
+        return exact
 
     def _groups(self, forces: NDArray[np.float64]) -> NDArray[np.int32]:
         from priorbench.datasets.groups import time_blocks
