@@ -1,7 +1,7 @@
 """How much of the code the tests reach, and how many faults in it they notice; ends with 1 below a bound.
 
-    python tests/check_bounds.py coverage build/coverage.json      # after `make coverage`
-    python tests/check_bounds.py mutants mutants/mutmut-cicd-stats.json   # after `make mutants`
+python tests/check_bounds.py coverage build/coverage.json      # after `make coverage`
+python tests/check_bounds.py mutants mutants/mutmut-cicd-stats.json   # after `make mutants`
 """
 
 import json

@@ -133,3 +133,13 @@ def test_a_cutoff_that_is_no_length_is_refused_and_nothing_is_written(
     with pytest.raises(PriorbenchError, match="cutoff"):
         build(frames, cutoff, tmp_path / "n.safetensors")
     assert not (tmp_path / "n.safetensors").exists()
+
+
+def test_an_altered_list_is_refused(frames: Path, tmp_path: Path) -> None:
+    path = tmp_path / "n.safetensors"
+    build(frames, 3.0, path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PriorbenchError, match="does not match its hash"):
+        Neighbours.load(path, Frames.load(frames).metadata["hash"], 3.0)

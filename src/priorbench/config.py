@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from priorbench.config_sections import (
@@ -31,6 +30,7 @@ from priorbench.errors import PriorbenchError
 from priorbench.options import resolve_options
 from priorbench.protocols import backbone_values, task_values, training_values
 from priorbench.registry import QUESTIONS
+from priorbench.yaml_file import read_yaml, shortened
 
 __all__ = [
     "Backbone", "Config", "Dataset", "Evidence",
@@ -262,31 +262,21 @@ def load_config(path: Path) -> Config:
     return parse_config(read_yaml(path), str(path))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PriorbenchError(f"{path}: no such configuration file") from None
-    except (OSError, yaml.YAMLError, ValueError) as error:
-        problem = " ".join(str(error).split())
-        raise PriorbenchError(f"{path}: not readable as YAML: {problem}") from None
-    if not isinstance(data, Mapping):
-        raise PriorbenchError(f"{path}: a mapping of keys is expected, found {type(data).__name__}")
-    return dict(data)
-
-
-def extended(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+def extended(data: Mapping[str, Any], where: str, over: tuple[Path, ...] = ()) -> dict[str, Any]:
     """``data`` over the file or files that its key ``extends`` names (relative to ``where``), entry by entry.
 
-    A section's entry that is null (``strategies: {denoise: null}``) is taken away.
+    ``over`` are the files that extend this one.  A section's entry that is null (``strategies:
+    {denoise: null}``) is taken away.
     """
     if "extends" not in data:
         return dict(data)
     under: dict[str, Any] = {}
+    chain = (*over, Path(where).resolve())
     for name in data["extends"] if isinstance(data["extends"], list) else [data["extends"]]:
         base = Path(where).parent / str(name)
-        under = merged(under, extended(read_yaml(base), str(base)), depth=0)
+        if base.resolve() in chain:
+            raise PriorbenchError(f"extends: {name} extends itself; take it out")
+        under = merged(under, extended(read_yaml(base), str(base), chain), depth=0)
     return merged(under, {key: value for key, value in data.items() if key != "extends"}, depth=0)
 
 
@@ -356,5 +346,5 @@ def first_line(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     message = re.sub(r"^Value error, ", "", first["msg"])
-    given = "" if isinstance(first["input"], Mapping | BaseModel) else f" (given {first['input']!r})"
+    given = "" if isinstance(first["input"], Mapping | BaseModel) else f" (given {shortened(repr(first['input']))})"
     return f"{where}: {message}{given}" if where else message

@@ -16,9 +16,24 @@ from numpy.typing import NDArray
 
 from priorbench.errors import PriorbenchError
 from priorbench.io import sha256_json
-from priorbench.tensors import Arrays, map_tensors, write_tensors
+from priorbench.tensors import Arrays, Layout, map_tensors, misfit, write_tensors
 
 NEITHER, TRAIN, TEST = 0, 1, 2
+LAYOUT: Layout = {
+    "positions": ("f8", ("A", 3)),
+    "forces": ("f8", ("A", 3)),
+    "energies": ("f8", ("S",)),
+    "cells": ("f8", ("S", 3, 3)),
+    "pbc": ("b1", ("S", 3)),
+    "atomic_numbers": ("i2", ("A",)),
+    "offsets": ("i8", ("S+1",)),
+    "groups": ("i4", ("S",)),
+    "subsystems": ("i2", ("S",)),
+    "official": ("i1", ("S",)),
+    "molecules": ("i4", ("A",)),
+    "bonds": ("i4", ("B", 2)),
+    "bond_offsets": ("i8", ("S+1",)),
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,8 @@ class Frames:
 
     def validate(self, where: str) -> None:
         """Raise :class:`PriorbenchError` naming ``where`` and the first structure that cannot be trained on."""
+        if (wrong := misfit(self.arrays(), LAYOUT)) is not None:
+            raise PriorbenchError(f"{where}: its arrays do not fit each other ({wrong}); the file is damaged")
         if len(self) == 0:
             raise PriorbenchError(f"{where}: no structure is left after reading; check the source and its filters")
         if self.offsets[0] != 0 or self.offsets[-1] != len(self.positions) or (self.sizes <= 0).any():
@@ -90,9 +107,28 @@ class Frames:
             raise PriorbenchError(
                 f"{where}: structure {int(outside.argmax())} has an element outside the periodic table"
             )
+        self._check_numbering(where)
         flat = self.pbc.any(axis=1) & (volume_of_periodic(self.cells, self.pbc) < 1e-6)
         if flat.any():
             raise PriorbenchError(f"{where}: structure {int(flat.argmax())} is periodic in a cell of zero volume")
+
+    def _check_numbering(self, where: str) -> None:
+        """Groups, sides, molecules and bonds count what is there."""
+        starts, counts = self.bond_offsets[:-1], np.diff(self.bond_offsets)
+        covered = starts[0] == 0 and self.bond_offsets[-1] == len(self.bonds) and (counts >= 0).all()
+        checks = {
+            "groups": (self.groups >= 0).all(),
+            "subsystems": (self.subsystems >= 0).all(),
+            "official sides": np.isin(self.official, (NEITHER, TRAIN, TEST)).all(),
+            "molecules": (self.molecules >= -1).all(),
+            "bonds": covered
+            and (self.bonds >= 0).all()
+            and (self.bonds[:, 0] < self.bonds[:, 1]).all()
+            and (self.bonds[:, 1] < np.repeat(self.sizes, counts)).all(),
+        }
+        for what, right in checks.items():
+            if not right:
+                raise PriorbenchError(f"{where}: its {what} are not those of its structures; the file is damaged")
 
     def save(self, path: Path) -> None:
         """Write to a safetensors file, metadata with the content hash included."""
@@ -109,6 +145,9 @@ class Frames:
         frames = cls(**arrays, metadata=metadata)
         if verify and frames.hash() != metadata.get("hash"):
             raise PriorbenchError(f"{path}: content does not match its hash; delete it and run again")
+        if "hash" not in metadata or (wrong := misfit(arrays, LAYOUT)) is not None:
+            reason = "no hash" if "hash" not in metadata else wrong
+            raise PriorbenchError(f"{path}: not a frames file ({reason}); delete it and run again")
         return frames
 
 

@@ -4,6 +4,7 @@ import csv
 import errno
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,10 +102,10 @@ def to_json(value: Any) -> str:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or damaged one is a :class:`PriorbenchError`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such file; run the rule that makes it first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise PriorbenchError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
 
 
@@ -116,21 +117,54 @@ def require_end(path: Path, mend: str) -> None:
             raise PriorbenchError(f"{path}: cut short in its last line; {mend}")
 
 
+def from_json(text: str | bytes) -> Any:
+    """What ``text`` says; ``ValueError`` for what :func:`to_json` never writes: NaN, infinity, endless nesting."""
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return value
+
+
 def read_rows(path: Path, mend: str) -> tuple[list[str], list[dict[str, Any]]]:
     """Columns and rows of a CSV file, values as they stand; ``mend`` says what to do where it is not there or cut."""
     try:
         require_end(path, mend)
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             rows = list(reader)
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such file; {mend}") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise PriorbenchError(f"{path}: damaged ({error}); {mend}") from None
+        raise PriorbenchError(f"{path}: not readable as CSV ({error}); {mend}") from None
+    columns = list(reader.fieldnames or [])
+    if len(set(columns)) != len(columns):
+        raise PriorbenchError(f"{path}: a column stands twice in it; it is damaged, {mend}")
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():  # as csv says that there are more or fewer values than columns
-            raise PriorbenchError(f"{path}: row {number} has not {len(reader.fieldnames or [])} values; {mend}")
-    return list(reader.fieldnames or []), rows
+            raise PriorbenchError(f"{path}: row {number} has not {len(columns)} values; {mend}")
+    return columns, rows
+
+
+def check_table(path: Path, mend: str) -> None:
+    """Refuse a CSV file with a row longer or shorter than its header: pandas would shift or fill its columns."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file, strict=True)
+            header = next(rows, [])
+            fits = len(set(header)) == len(header) and all(len(row) in (0, len(header)) for row in rows)
+    except FileNotFoundError:
+        raise PriorbenchError(f"{path}: no such file; {mend}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PriorbenchError(f"{path}: not readable as CSV ({error}); {mend}") from None
+    if not header or not fits:
+        raise PriorbenchError(f"{path}: its rows and columns do not fit each other; it is damaged, {mend}")
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:

@@ -5,6 +5,7 @@ long.  Every pair is there in both directions; an atom meets its own images but 
 receiver, then sender, then shift, so that the same frames give the same bytes.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,16 @@ from numpy.typing import NDArray
 
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
-from priorbench.tensors import map_tensors, write_tensors
+from priorbench.tensors import Arrays, Layout, map_tensors, misfit, write_tensors
 
 EdgeList = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int8]]
-ARRAYS = {"counts", "edge_offsets", "senders", "shift_codes", "shift_table"}
+LAYOUT: Layout = {
+    "counts": ("u2", ("A",)),
+    "edge_offsets": ("i8", ("S+1",)),
+    "senders": ("i", ("E",)),
+    "shift_codes": ("u", ("E",)),
+    "shift_table": ("i1", ("K", 3)),
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,11 @@ class Neighbours:
     def load(cls, path: Path, frames_hash: str, cutoff: float) -> "Neighbours":
         """Map a list written by :func:`build`; one of other frames or another cutoff (Å) is refused."""
         arrays, metadata = map_tensors(path)
-        if set(arrays) != ARRAYS or "cutoff" not in metadata:
+        if set(arrays) != set(LAYOUT) or not {"frames", "cutoff"} <= set(metadata):
             raise PriorbenchError(f"{path}: not a neighbour list (arrays {sorted(arrays)}); delete it and run again")
+        # Lists of earlier versions have no hash.
+        if misfit(arrays, LAYOUT) is not None or metadata.get("hash", "") not in ("", _hash(arrays)):
+            raise PriorbenchError(f"{path}: the neighbour list does not match its hash; delete it and run again")
         if metadata["frames"] != frames_hash:
             raise PriorbenchError(f"{path}: the neighbour list belongs to other frames; delete it and run again")
         if metadata["cutoff"] != cutoff:
@@ -150,7 +160,16 @@ def build(frames: Path, cutoff: float, output: Path) -> None:
         "shift_codes": np.concatenate(shift_codes).astype(np.uint8 if len(codes) <= 256 else np.uint16),
         "shift_table": np.frombuffer(b"".join(codes), np.int8).reshape(-1, 3),
     }
-    write_tensors(output, arrays, {"frames": content.metadata["hash"], "cutoff": float(cutoff)})
+    metadata = {"frames": content.metadata["hash"], "cutoff": float(cutoff), "hash": _hash(arrays)}
+    write_tensors(output, arrays, metadata)
+
+
+def _hash(arrays: Arrays) -> str:
+    """SHA-256 over the bytes of all arrays, hexadecimal."""
+    digest = hashlib.sha256()
+    for name in LAYOUT:
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
 
 
 def _counts(receivers: NDArray[np.int32], atoms: int) -> NDArray[np.uint16]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from priorbench.errors import PriorbenchError
 from priorbench.registry import REGISTRIES, load
+from priorbench.yaml_file import shortened
 
 LIGHT = ("dataset", "labels")
 SCHEMAS = Path(__file__).parent / "schemas" / "options.json"
@@ -57,7 +58,7 @@ def _validated(cls: type[BaseModel], options: dict[str, Any], where: str) -> dic
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = f"unknown key; known are {', '.join(cls.model_fields)}"
-        given = "" if isinstance(first["input"], dict) else f" (given {first['input']!r})"
+        given = "" if isinstance(first["input"], dict) else f" (given {shortened(repr(first['input']))})"
         raise PriorbenchError(f"{path}: {message}{given}") from None
 
 
@@ -70,6 +71,6 @@ def _from_schema(schema: dict[str, Any], options: dict[str, Any], where: str, na
             unknown = sorted(set(options) - set(properties))
             raise PriorbenchError(f"{where}: unknown key {unknown[0]!r} for {name}; known are {', '.join(properties)}")
         path = ".".join([where, *map(str, error.absolute_path)])
-        raise PriorbenchError(f"{path}: {error.message}")
+        raise PriorbenchError(f"{path}: {shortened(error.message)}")
     defaults = {key: entry["default"] for key, entry in properties.items() if "default" in entry}
     return {**defaults, **options}

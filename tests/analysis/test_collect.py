@@ -184,3 +184,48 @@ def test_broken_runs_are_one_clear_line(make, sim) -> None:
     with pytest.raises(PriorbenchError, match="no column 'learning_rate'"):
         experiment.collect()
     assert not experiment.curves_csv.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [
+        ("run.json", "seed", "0"),
+        ("run.json", "steps", -1),
+        ("run.json", "flops", None),
+        ("run.json", "batch_size", 2.5),
+        ("test.json", "trivial_force_rmse", -5.0),
+        ("test.json", "per_structure", {"structure": 1}),
+        ("test.json", "per_structure", [{"structure": 0, "group": 0, "force_rmse": "1", "energy_error": 0.0}]),
+    ],
+)
+def test_a_record_of_the_wrong_kind_is_refused(make, sim, file: str, field: str, value: object) -> None:
+    experiment = make()
+    sim.edit(experiment.run("gns", "mask", 0) / file, **{field: value})
+    with pytest.raises(PriorbenchError, match=rf"{file}: .*(cannot be|is no|of a structure)"):
+        experiment.collect()
+
+
+def test_metrics_cut_within_a_line_are_refused(make) -> None:
+    experiment = make()
+    path = experiment.run("gns", "mask", 0) / "metrics.csv"
+    path.write_text(path.read_text()[:-30])
+    with pytest.raises(PriorbenchError, match=r"metrics\.csv: its rows and columns do not fit"):
+        experiment.collect()
+
+
+@pytest.mark.parametrize("column", ["test_force_rmse", "flops"])
+def test_a_table_with_an_impossible_number_is_refused(make, column: str) -> None:
+    experiment = make().collect()
+    table = pd.read_csv(experiment.runs_csv, dtype=object, keep_default_na=False)
+    table.loc[table["stage"] == "finetune", column] = "inf"
+    table.to_csv(experiment.runs_csv, index=False)
+    with pytest.raises(PriorbenchError, match=rf"{column} cannot be inf"):
+        load_runs(experiment.runs_csv)
+
+
+def test_a_row_with_a_comma_too_many_is_refused(make) -> None:
+    experiment = make().collect()
+    lines = experiment.runs_csv.read_text().splitlines()
+    experiment.runs_csv.write_text("\n".join([lines[0], f",{lines[1]}", *lines[2:]]) + "\n")
+    with pytest.raises(PriorbenchError, match="rows and columns do not fit"):
+        load_runs(experiment.runs_csv)

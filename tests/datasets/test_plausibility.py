@@ -132,3 +132,31 @@ def test_energies_of_a_short_trajectory_may_spread_little(water: Block) -> None:
     assert len(assemble([replace(water, energies=little)], {})) == COUNT
     with pytest.raises(PriorbenchError, match="in Hartree, not eV"):
         assemble([replace(water, energies=little / HARTREE * 2)], {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("cells", np.eye(3) * 1e300, "a cell vector is longer than 10000 Å"),  # ended the process
+        ("cells", np.diag([8.0, 8.0, 1e-3]), "zero volume"),
+        ("cells", np.eye(3) * 0.1, "more than 200 atoms in a cubic Å"),
+        ("positions", 1e200, "an atom is farther than 1e"),
+        ("energies", 1e300, "its energy is larger than 1e"),
+        ("forces", -1e300, "a force is larger than 1e"),
+    ],
+)
+def test_what_no_single_precision_holds_is_refused_before_neighbours_are_sought(
+    name: str, value: object, reason: str
+) -> None:
+    from priorbench.datasets.blocks import check, rectangular
+
+    arrays = {
+        "positions": np.array([[[1.0, 1, 1], [1, 1, 2]]]),
+        "forces": np.zeros((1, 2, 3)),
+        "energies": np.zeros(1),
+        "cells": np.eye(3)[None] * 8,
+    }
+    arrays[name][0] = value
+    block = rectangular(**arrays, atomic_numbers=np.array([8, 1], np.int16), groups=np.zeros(1, np.int32))
+    with pytest.raises(PriorbenchError, match=f"structure 0: .*{reason}"):
+        check(block, plausible=False)

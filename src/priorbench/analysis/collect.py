@@ -7,6 +7,7 @@ be compared fairly are refused (:mod:`priorbench.analysis.guards`); of several t
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from priorbench.analysis.records import (
     RUN_KEY,
     STRUCTURE_COLUMNS,
     TEST_COLUMNS,
+    Kind,
     load_curves,
     load_runs,
 )
@@ -35,6 +37,7 @@ from priorbench.io import read_json, read_rows, write_rows
 __all__ = ["collect", "load_curves", "load_runs"]
 
 Record = dict[str, Any]
+LARGEST_COUNT, LARGEST = 2**62, 1e30  # numbers in a record; larger ones are damage
 
 
 def collect(
@@ -84,8 +87,29 @@ def _read_run(path: Path) -> Record:
         if name not in content and name not in optional:
             raise PriorbenchError(f"{source}: no field {name!r}; it was made by another version, run it again")
         run[name] = _flat(content.get(name, DEFAULTS.get(name)))
+        if not _is(run[name], RUN_FIELDS.get(name, "real"), optional=name not in _NEEDED):
+            raise PriorbenchError(f"{source}: {name} cannot be {str(run[name])[:40]!r}; run it again")
     run["test_hash"] = content.get("test_hash")
     return run
+
+
+#: Fields whose number or text every comparison needs.
+_NEEDED = {name for name, kind in RUN_FIELDS.items() if kind == "integer"} | {
+    *("experiment", "dataset", "backbone", "stage", "strategy", "role", "status", "flops", "seconds")
+}
+
+
+def _is(value: Any, kind: Kind, optional: bool) -> bool:
+    """Whether a value of a record is of the ``kind`` of its column: text, a count, or a number."""
+    if value is None:
+        return optional
+    if kind == "text":
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if kind == "integer":
+        return isinstance(value, int) and 0 <= value < LARGEST_COUNT
+    return abs(value) < LARGEST
 
 
 def _flat(value: Any) -> Any:
@@ -112,14 +136,27 @@ def _test_errors(run: Mapping[str, Any], test: Mapping[str, Any]) -> Record:
     absent = [name for name in names.values() if name not in test]
     if absent:
         raise PriorbenchError(f"{run['folder'] / 'test.json'}: no field {absent[0]!r}; evaluate the run again")
+    for name in names.values():
+        if not _is(test[name], "real", optional=True) or (test[name] or 0) < 0:
+            raise PriorbenchError(f"{run['folder'] / 'test.json'}: {name} is no error; evaluate the run again")
     return {column: test[name] for column, name in names.items()}
 
 
 def _structures(run: Mapping[str, Any], test: Mapping[str, Any]) -> list[Record]:
     """The rows of ``structures.csv``: the run's key, then what its test says of every structure."""
     key = {name: run[name] for name in RUN_KEY}
-    names = [name for name in STRUCTURE_COLUMNS if name not in key]
-    return [{**key, **{name: row.get(name) for name in names}} for row in test.get("per_structure", [])]
+    names = {name: kind for name, kind in STRUCTURE_COLUMNS.items() if name not in key}
+    rows = test.get("per_structure", [])
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise PriorbenchError(f"{run['folder'] / 'test.json'}: per_structure is no list; evaluate the run again")
+    for row in rows:
+        for name, kind in names.items():
+            if not _is(row.get(name), kind, optional=name == "atoms"):
+                raise PriorbenchError(
+                    f"{run['folder'] / 'test.json'}: {name} of a structure is {str(row.get(name))[:40]!r}; evaluate "
+                    "the run again"
+                )
+    return [{**key, **{name: row.get(name) for name in names}} for row in rows]
 
 
 def _mapping(source: Path) -> Mapping[str, Any]:
@@ -150,8 +187,19 @@ def _read_curve(run: Mapping[str, Any]) -> list[Record]:
     missing = [name for name in METRIC_COLUMNS if name not in found]
     if missing:
         raise PriorbenchError(f"{source}: no column {missing[0]!r}; it was made by another version, run it again")
+    for number, row in enumerate(rows, start=2):
+        for name, kind in METRIC_COLUMNS.items():
+            if not _is_number(row[name], kind):
+                raise PriorbenchError(f"{source}: line {number}: {name} cannot be {row[name][:40]!r}; run it again")
     if run["status"] == "completed" and [row["epoch"] for row in rows] != [str(n) for n in range(run["epochs"] + 1)]:
         raise PriorbenchError(f"{source}: not one row for each of the epochs 0 to {run['epochs']}; run it again")
     check_curve(run, rows)
     key = {name: run[name] for name in CURVE_KEY}
     return [{**key, **{name: row[name] for name in METRIC_COLUMNS}} for row in rows]
+
+
+def _is_number(text: str, kind: Kind) -> bool:
+    """Whether a cell of ``metrics.csv`` holds a count, or nothing or any number: a loss that diverges is infinite."""
+    if kind == "integer":
+        return re.fullmatch(r"[0-9]{1,18}", text) is not None
+    return re.fullmatch(r"|-?(nan|inf|[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?)", text) is not None

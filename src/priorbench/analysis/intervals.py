@@ -23,6 +23,7 @@ Verdict = Literal["reproduced", "contradicted", "undecided"]
 LEVEL = 0.95
 #: A change smaller than this counts as none (practical equivalence).
 MARGIN = 0.03
+LARGEST_LOG = 700.0  # of an end of an interval: what e to this power leaves is all that a number holds
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     logs = [math.log(value) for value in numbers]
     if len(logs) < 2:
         return Estimate(numbers[0], None, None, None, numbers)
-    mean, low, high = (math.exp(value) for value in t_interval(logs))
+    mean, low, high = (math.exp(min(value, LARGEST_LOG)) for value in t_interval(logs))
     return Estimate(mean, low, high, float(np.std(logs, ddof=1)), numbers)
 
 
@@ -128,7 +129,7 @@ def paired(
     logs, lost = list(by_seed.values()), sorted(set(strategy) - set(by_seed))
     if len(logs) < 2:
         return Paired(len(logs), lost, math.expm1(logs[0]) if logs else None)
-    delta, low, high = (math.expm1(value) for value in t_interval(logs))
+    delta, low, high = (math.expm1(min(value, LARGEST_LOG)) for value in t_interval(logs))
     neither = sorted(untrained)
     change = Paired(len(logs), lost, delta, low, high, (high - low) / 2, untrained=neither)
     if lost or neither:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from priorbench.errors import PriorbenchError
-from priorbench.io import require_end
+from priorbench.io import check_table, require_end
 
 Kind = Literal["text", "integer", "real"]
 
@@ -162,6 +163,12 @@ TRIAL_FIELDS = (
     *("steps", "flops", "config_hash"),
 )
 
+LARGEST_ERROR = 1e15  # meV/Å or meV/atom; a larger one is damage
+_POSITIVE = ("rmse", "mae", "flops", "seconds", "learning_rate")
+
+#: What tells rows of one run apart.
+_FURTHER = ("trial", "epoch", "structure", "kind", "key")
+
 _DTYPES = {"text": "object", "integer": "int64", "real": "float64"}
 
 
@@ -187,18 +194,37 @@ def load_details(details_csv: Path) -> pd.DataFrame:
 
 def _load(path: Path, columns: dict[str, Kind], defaults: Mapping[str, str | int | float | None]) -> pd.DataFrame:
     dtypes = {name: _DTYPES[kind] for name, kind in columns.items()}
+    check_table(path, "run `priorbench collect`")
     try:
         require_end(path, "collect it again")
         frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=["", "nan"])
-    except FileNotFoundError:
-        raise PriorbenchError(f"{path}: no such file; run `priorbench collect` first") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, OverflowError, pd.errors.ParserError) as error:
         raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); collect it again") from None
     later = {name: pd.Series(value, frame.index, dtypes[name]) for name, value in defaults.items()}
     frame = frame.assign(**{name: values for name, values in later.items() if name not in frame.columns})
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise PriorbenchError(f"{path}: no column {missing[0]!r}; it was made by another version, collect it again")
+    _check_numbers(path, frame, columns)
     texts = [name for name, kind in columns.items() if kind == "text"]
     frame[texts] = frame[texts].astype(object).where(frame[texts].notna(), None)
     return frame[list(columns)]
+
+
+def _check_numbers(path: Path, frame: pd.DataFrame, columns: Mapping[str, Kind]) -> None:
+    """Refuse what no run writes: infinity, impossible counts and errors, a row without a key or that is there twice."""
+    for name, kind in columns.items():
+        bad = frame[name].isna() if name in RUN_KEY else pd.Series(False, frame.index)
+        if kind != "text":
+            if columns is not CURVE_COLUMNS:  # a diverging loss is infinite
+                bad |= np.isinf(frame[name])
+            bad |= (frame[name] < 0) & (kind == "integer" or name.endswith(_POSITIVE))
+            bad |= (frame[name] == 0) & name.startswith("test_")
+            bad |= (frame[name] > LARGEST_ERROR) & name.endswith(("rmse", "mae"))
+        if bad.any():
+            value = frame[name][bad].iloc[0]
+            raise PriorbenchError(f"{path}: row {int(bad.argmax()) + 1}: {name} cannot be {value}; collect it again")
+    key = [name for name in (*RUN_KEY, *_FURTHER) if name in columns]
+    twice = frame.duplicated([name for name in key if columns is not RUN_COLUMNS or name in RUN_KEY])
+    if twice.any():
+        raise PriorbenchError(f"{path}: row {int(twice.argmax()) + 1} is there twice; collect it again")

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from priorbench.analysis.intervals import LEVEL, MARGIN, Estimate, Paired
 from priorbench.analysis.within import Within
 from priorbench.errors import PriorbenchError
@@ -177,11 +179,16 @@ def load_statistics(path: Path) -> Statistics:
     """Read ``statistics.json``."""
     content = read_json(path)
     try:
+        TypeAdapter(Statistics).validate_python(content)
         return Statistics(
             [_strategy(item) for item in content["strategies"]],
             [_comparison(item) for item in content["comparisons"]],
             [PretrainingResult(**item) for item in content["pretraining"]],
         )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise PriorbenchError(f"{path}: {where}: {first['msg']}; make the statistics again") from None
     except (KeyError, TypeError) as error:
         raise PriorbenchError(f"{path}: made by another version ({error}); make the statistics again") from None
 
@@ -189,6 +196,8 @@ def load_statistics(path: Path) -> Statistics:
 def _strategy(item: dict[str, Any]) -> StrategyResult:
     single = {name: Estimate(**item[name]) for name in ("validation_ratio", "seconds")}
     errors = {quantity: Estimate(**value) for quantity, value in item["errors"].items()}
+    if not all(value > 0 for found in errors.values() for value in found.values):
+        raise TypeError("an error that is not positive")
     return StrategyResult(**{**item, **single, "errors": errors})
 
 

@@ -149,8 +149,8 @@ class PaiNN(GradientBackbone):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for layer in self.layers:
-            filters = layer.message.filters.weight
+        for block in (module for module in self.modules() if isinstance(module, MessageBlock)):
+            filters = block.filters.weight
             bound = math.sqrt(6 / (filters.shape[1] + len(self.layers) * filters.shape[0]))
             nn.init.uniform_(filters, -bound / math.sqrt(2), bound / math.sqrt(2))  # √2: that of the basis
             nn.init.zeros_(filters[:, -1])  # the bias

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from priorbench.config import Strict
-from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.archive import TEXT, read_npz, write_npz
 from priorbench.datasets.base import Expected
 from priorbench.datasets.tip3p import LEAST_EQUILIBRATION
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
+from priorbench.tensors import Layout
 
 if TYPE_CHECKING:
     from priorbench.datasets.blocks import Block
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 VOLUME = 29.9  # Å³ of a molecule in the liquid
 STIFFNESS = 1000.0  # kJ/mol/nm² of the wall
 TEMPERATURE_SLACK = 0.1  # of the mean over a droplet's frames, beside four standard errors
-ARRAYS = ("positions", "forces", "energies", "temperatures")
+ARRAYS: Layout = {
+    "positions": ("f", ("F", "n", 3)),
+    "forces": ("f", ("F", "n", 3)),
+    "energies": ("f", ("F",)),
+    "temperatures": ("f", ("F",)),
+    "openmm": TEXT,
+}
 
 
 class DropletOptions(Strict):
@@ -107,7 +114,7 @@ class Droplet:
         """Frames of all droplets, one group each."""
         from priorbench.datasets.blocks import assemble
 
-        content = {part: read_npz(path, (*ARRAYS, "openmm")) for part, path in parts.items()}
+        content = {part: read_npz(path, ARRAYS) for part, path in parts.items()}
         blocks = [self._block(part, arrays) for part, arrays in content.items()]
         return assemble(blocks, self._metadata(content), plausible=False)  # the units are OpenMM's
 

@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from priorbench.config import Strict
-from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.archive import STRUCTURES, TEXT, read_npz, write_npz
 from priorbench.datasets.extxyz_file import labels, read_structures, refuse
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.io import sha256_file
+from priorbench.tensors import Layout
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from priorbench.datasets.blocks import Block
 
-FLAT = ("positions", "forces", "energies", "cells", "pbc", "atomic_numbers", "offsets", "keys")
+ARRAYS: Layout = {**STRUCTURES, "keys": ("U", ("S",)), "names": ("U", (2,)), "sha256": TEXT}
 SUFFIXES = (".xyz", ".extxyz")
 LengthUnit = Literal["Å", "Bohr", "nm"]
 EnergyUnit = Literal["eV", "Hartree", "kcal/mol", "kJ/mol"]
@@ -109,7 +110,7 @@ class ExtXYZ:
         from priorbench.datasets.blocks import assemble
         from priorbench.datasets.plausibility import check_block
 
-        arrays = read_npz(parts["structures"], (*FLAT, "names", "sha256"))
+        arrays = read_npz(parts["structures"], ARRAYS)
         block = self._block(arrays)
         check_block(block)  # groups are sought among sound structures only; all else was checked before it was written
         grouped = replace(block, groups=self._groups(block, arrays["keys"]))
@@ -154,7 +155,7 @@ class ExtXYZ:
         """The structures, each a group of its own."""
         from priorbench.datasets.blocks import Block
 
-        flat: dict[str, Any] = {name: arrays[name] for name in FLAT if name != "keys"}
+        flat: dict[str, Any] = {name: arrays[name] for name in STRUCTURES}
         return Block(**flat, groups=np.arange(len(arrays["energies"]), dtype=np.int32), where=self.options.path)
 
     def _groups(self, block: "Block", keys: NDArray[Any]) -> NDArray[np.int32]:

@@ -126,7 +126,7 @@ def _check_lines(path: Path) -> int:
                     refuse(path, index, "comes after a blank line, where reading ends; remove the blank line")
                 if line.startswith("\ufeff"):
                     refuse(path, index, "the file starts with a byte order mark; save it as plain UTF-8")
-                if not re.fullmatch(r"\s*\d+\s*", line) or int(line) == 0:
+                if not re.fullmatch(r"\s*[0-9]{1,9}\s*", line) or int(line) == 0:
                     refuse(path, index, f"a number of atoms was expected, found {line.strip()[:40]!r}; it is damaged")
                 comment, count, width, decimals = lines.readline(), int(line), 0, set[int]()
                 species = _species_column(comment)

@@ -5,7 +5,6 @@ The lock file (``data.lock.json`` in the current directory, or PRIORBENCH_LOCK) 
 """
 
 import fcntl
-import json
 import os
 import re
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from priorbench.datasets.download import cache_folder
 from priorbench.errors import PriorbenchError
-from priorbench.io import checksum_file, sha256_file, write_json
+from priorbench.io import checksum_file, from_json, sha256_file, write_json
 
 LOCK = "data.lock.json"
 STEPS = 20  # lines of progress that a whole download prints
@@ -41,7 +40,7 @@ def read_pins() -> dict[str, Pin]:
     """Every pin by its address; none where there is no lock file yet."""
     path = lock_path()
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = from_json(path.read_text(encoding="utf-8"))
         return {url: _pin(entry) for url, entry in entries.items()}
     except FileNotFoundError:
         return {}

@@ -47,6 +47,11 @@ NANOMETRE = (0.03, 0.25)  # of the sum of the covalent radii, median over the at
 DENSEST = 2.0  # atoms in a cubic Å
 LARGEST = 1000.0  # Å, extent along directions that are not periodic
 OUTSIDE = 1e-6  # of a cell vector
+LONGEST = 1e4  # Å, of a cell vector; a million atoms of water fill a box of 215 Å
+FARTHEST = 1e6  # Å, of an atom from the origin
+THINNEST = 0.05  # Å, of a periodic cell; the images of a thinner one are without number
+CROWDED = 200.0  # atoms in a cubic Å, of which neighbours would fill the memory; nm taken for Å have a hundred
+STRONGEST = 1e12  # eV and eV/Å; what is trained on has single precision
 ADVICE = "convert them or declare the units (length_unit, energy_unit), or set check_units: false if they are right"
 
 
@@ -136,8 +141,20 @@ def check_block(block: "Block") -> None:
     ]
     for reason, bad in checks:
         _refuse_first(block, bad, f"{reason}; {mend}")
-    flat = block.pbc.any(axis=1) & (volume_of_periodic(block.cells, block.pbc) < 1e-6)
+    far, strong = np.abs(block.positions) > FARTHEST, np.abs(block.forces) > STRONGEST
+    bounds = [
+        (f"a cell vector is longer than {LONGEST:g} Å", np.asarray((np.abs(block.cells) > LONGEST).any(axis=(1, 2)))),
+        (f"an atom is farther than {FARTHEST:g} Å from the origin", of_atoms(far.any(axis=1))),
+        (f"its energy is larger than {STRONGEST:g} eV", np.abs(block.energies) > STRONGEST),
+        (f"a force is larger than {STRONGEST:g} eV/Å", of_atoms(strong.any(axis=1))),
+    ]
+    for reason, bad in bounds:
+        _refuse_first(block, bad, f"{reason}; {mend}")
+    volumes = volume_of_periodic(block.cells, block.pbc)
+    flat = block.pbc.any(axis=1) & ((volumes < 1e-6) | (_thickness(block, volumes) < THINNEST))
     _refuse_first(block, flat, f"its periodic cell has zero volume; {mend}, or correct its pbc")
+    crowded = block.pbc.all(axis=1) & (sizes > CROWDED * volumes)
+    _refuse_first(block, crowded, f"it has more than {CROWDED:g} atoms in a cubic Å; {mend}, or correct its cell")
     outside = of_atoms(_outside(block, owner))
     _refuse_first(
         block,
@@ -151,6 +168,17 @@ def check_block(block: "Block") -> None:
         wide,
         f"atoms lie more than {LARGEST:g} Å apart along a non-periodic direction; {mend}, or correct its pbc",
     )
+
+
+def _thickness(block: "Block", volumes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Smallest distance between opposite faces of each periodic cell, (S,) Å; infinite where nothing is periodic."""
+    found = np.full(len(block.energies), np.inf)
+    for axis in range(3):
+        others = block.pbc & (np.arange(3) != axis)
+        faces = volume_of_periodic(block.cells, others)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.where(block.pbc[:, axis], np.fmin(found, volumes / faces), found)
+    return found
 
 
 def check_density(block: "Block") -> None:

@@ -5,6 +5,7 @@ are stretched or share a proton, so molecules are perceived.  The path-integral 
 and form one group: see :func:`bead_groups`.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from priorbench.config import Strict
-from priorbench.datasets.archive import read_part, write_part
+from priorbench.datasets.archive import read_npy, read_part, write_part
 from priorbench.datasets.base import Expected
 from priorbench.datasets.download import fetch
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
+from priorbench.tensors import Layout, misfit
 
 URL = (
     "https://raw.githubusercontent.com/CSIprinceton/workshop-june-2024/5aec42569907b867f90e9964599ec4c20ba224e6/"
@@ -29,6 +31,7 @@ TYPES = {  # the same in every sub-system
     "type_map.raw": "2af2202bdb95741681b308b05c1dae7837141fe32b10d14db2a4c0ea9103e55b",
 }
 ARRAYS = ("box", "coord", "energy", "force")
+_TYPED: Layout = {"type": ("iu", ("n",)), "type_map": ("U", ("k",))}
 SHA256 = {  # of set.000/{box,coord,energy,force}.npy
     "classical_ice": (
         "dcd98fced859d1843b6644ddf2ec700857429d2c54ad032567883cf834fa911d",
@@ -104,10 +107,7 @@ class RevPBE0D3:
         local = {
             name: fetch(f"{URL}{name}", sha256, f"revpbe0_d3/{name}", mirror) for name, sha256 in _files(part).items()
         }
-        arrays = {name: np.load(local[f"{part}/set.000/{name}.npy"], allow_pickle=False) for name in ARRAYS}
-        arrays["type"] = np.array(local[f"{part}/type.raw"].read_text().split(), np.int64)
-        arrays["type_map"] = np.array(local[f"{part}/type_map.raw"].read_text().split())
-        check_shapes(part, arrays)
+        arrays = read_folder(part, local)
         write_part(output, part, **arrays)
 
     def convert(self, parts: dict[str, Path]) -> Frames:
@@ -134,18 +134,48 @@ class RevPBE0D3:
         }
 
 
+def read_folder(part: str, files: Mapping[str, Path]) -> dict[str, NDArray[Any]]:
+    """The arrays of the sub-system ``part`` in DeePMD layout, whose ``files`` are given by their names upstream."""
+    arrays = {name: read_npy(files[f"{part}/set.000/{name}.npy"]) for name in ARRAYS}
+    arrays["type"], arrays["type_map"] = (_words(files[f"{part}/{name}.raw"]) for name in ("type", "type_map"))
+    try:
+        arrays["type"] = arrays["type"].astype(np.int64)
+    except (ValueError, OverflowError):
+        raise PriorbenchError(f"revpbe0_d3 {part}: type.raw holds more than numbers of types; fetch it again") from None
+    check_shapes(part, arrays)
+    return arrays
+
+
+def _words(path: Path) -> NDArray[Any]:
+    try:
+        return np.array(path.read_text(encoding="utf-8").split(), np.str_)
+    except UnicodeDecodeError:
+        raise PriorbenchError(f"{path}: is not text; delete it and fetch it again") from None
+
+
 def check_shapes(part: str, arrays: dict[str, NDArray[Any]]) -> None:
     """Refuse arrays that do not fit each other or the atom types."""
-    structures, atoms = len(arrays["energy"]), len(arrays["type"])
+    from ase.data import atomic_numbers
+
+    if (wrong := misfit(arrays, _TYPED)) is not None:
+        raise PriorbenchError(f"revpbe0_d3 {part}: its types are none ({wrong}); fetch it again")
+    structures, atoms = arrays["energy"].size, len(arrays["type"])
     expected = {"box": 9, "coord": 3 * atoms, "energy": 1, "force": 3 * atoms}
     for name, columns in expected.items():
-        if arrays[name].size != structures * columns or arrays[name].dtype.kind != "f":
+        array = arrays[name]
+        if array.size != structures * columns or array.dtype.kind != "f" or array.shape[:1] != (structures,):
             raise PriorbenchError(
                 f"revpbe0_d3 {part}: {name}.npy has shape {arrays[name].shape} for {structures} structures of {atoms} "
                 "atoms; fetch it again"
             )
+    if structures == 0 or atoms == 0:
+        raise PriorbenchError(f"revpbe0_d3 {part}: holds no structure; fetch it again")
     if not np.isin(arrays["type"], np.arange(len(arrays["type_map"]))).all():
         raise PriorbenchError(f"revpbe0_d3 {part}: type.raw names a type that type_map.raw lacks; fetch it again")
+    if unknown := set(arrays["type_map"].tolist()) - set(atomic_numbers):
+        raise PriorbenchError(
+            f"revpbe0_d3 {part}: type_map.raw names {min(unknown)[:40]!r}, no element; fetch it again"
+        )
 
 
 def nearest_oxygen_fails(frames: Frames) -> int:
@@ -203,19 +233,22 @@ def _block(path: Path, subsystem: int) -> Any:
     from ase.data import atomic_numbers
 
     from priorbench.datasets.blocks import rectangular
+    from priorbench.datasets.plausibility import check_block
 
     arrays = read_part(path, path.stem, (*ARRAYS, "type", "type_map"))
     check_shapes(path.stem, arrays)
     numbers = np.array([atomic_numbers[str(symbol)] for symbol in arrays["type_map"]], np.int16)[arrays["type"]]
-    positions = arrays["coord"].reshape(len(arrays["energy"]), -1, 3)
-    cells = arrays["box"].reshape(-1, 3, 3)
-    return rectangular(
+    positions = arrays["coord"].astype(np.float64).reshape(len(arrays["energy"]), -1, 3)
+    cells = arrays["box"].astype(np.float64).reshape(-1, 3, 3)
+    block = rectangular(
         positions=positions,
-        forces=arrays["force"].reshape(positions.shape),
-        energies=arrays["energy"].reshape(-1),
+        forces=arrays["force"].astype(np.float64).reshape(positions.shape),
+        energies=arrays["energy"].astype(np.float64).reshape(-1),
         cells=cells,
         atomic_numbers=numbers,
-        groups=bead_groups(positions[:, numbers == 8], cells),
+        groups=np.arange(len(positions), dtype=np.int32),
         where=f"revpbe0_d3 {path.stem}",
         subsystem=subsystem,
     )
+    check_block(block)  # groups are sought among sound structures only
+    return replace(block, groups=bead_groups(positions[:, numbers == 8], cells))

@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from priorbench.config import Strict
-from priorbench.datasets.archive import read_npz, read_part, write_part
+from priorbench.datasets.archive import TEXT, read_npz, read_part, write_part
 from priorbench.datasets.base import Expected
 from priorbench.datasets.download import fetch
 from priorbench.datasets.pins import fetch_pinned
 from priorbench.errors import PriorbenchError
 from priorbench.frames import TEST, TRAIN, Frames
 from priorbench.io import sha256_file
-from priorbench.tensors import Arrays
+from priorbench.tensors import Arrays, Layout, misfit
 
 if TYPE_CHECKING:
     from priorbench.datasets.blocks import Block
 
 URL = "https://raw.githubusercontent.com/andersx/rmd17-npz/4f6bb0a186822c90d47cd98b7a27991fe0b3173b/rmd17-npz/"
 SIDES = {"train": TRAIN, "test": TEST}
-ARRAYS = ("coords", "energies", "forces")
+CHARGES: Layout = {"nuclear_charges": ("iu", ("n",))}
+ARRAYS: Layout = {"coords": ("f", ("F", "n", 3)), "energies": ("f", ("F",)), "forces": ("f", ("F", "n", 3))}
 SHA256 = {  # of the files of split 1; those of the others are pinned when they are first seen
     "rmd17_aspirin_test_01.npz": "a3c3b61e782d01e6dd649a126004903f7873e8e7ee5034135abfdb8873be711d",
     "rmd17_aspirin_train_01.npz": "d460f0e43a1a9411b55cdcd9cdbeb9466ae62851ac91392516ab88e4ebc68143",
@@ -125,8 +126,12 @@ class RMD17:
         """Frames of all molecules in their given order, each with its training side before its test side."""
         from priorbench.datasets.blocks import assemble
 
-        names = [f"{side}_{name}" for side in SIDES for name in (*ARRAYS, "sha256")]
-        read = {molecule: read_part(path, molecule, ("nuclear_charges", *names)) for molecule, path in parts.items()}
+        layout = dict(CHARGES)
+        for side in SIDES:
+            for name, (kinds, shape) in ARRAYS.items():  # each side has its own number of structures
+                layout[f"{side}_{name}"] = kinds, tuple(side if n == "F" else n for n in shape)
+            layout[f"{side}_sha256"] = TEXT
+        read = {molecule: read_part(path, molecule, layout) for molecule, path in parts.items()}
         blocks = [
             _block(arrays, molecule, side, index)
             for index, (molecule, arrays) in enumerate(read.items())
@@ -160,13 +165,8 @@ class RMD17:
 
 def read_side(path: Path) -> Arrays:
     """``nuclear_charges`` (n,), ``coords`` and ``forces`` (F, n, 3) in Å and kcal/mol/Å, ``energies`` (F,) kcal/mol."""
-    arrays = read_npz(path, ("nuclear_charges", *ARRAYS))
-    charges, energies = arrays["nuclear_charges"], arrays["energies"]
-    per_atom = (*energies.shape, *charges.shape, 3)
-    fits = charges.ndim == energies.ndim == 1 and charges.size > 0 and energies.size > 0 and charges.dtype.kind in "iu"
-    if not (fits and all(arrays[name].dtype.kind == "f" for name in ARRAYS)) or not (
-        arrays["coords"].shape == arrays["forces"].shape == per_atom
-    ):
+    arrays = read_npz(path, (*CHARGES, *ARRAYS))
+    if misfit(arrays, {**CHARGES, **ARRAYS}) is not None or not all(array.size for array in arrays.values()):
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items())
         raise PriorbenchError(f"{path}: its arrays do not fit each other ({shapes}); it is damaged, fetch it again")
     return arrays

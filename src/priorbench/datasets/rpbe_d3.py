@@ -5,7 +5,6 @@ Nobody states its SHA-256, so it is verified by the record's own checksum and pi
 of the functional that the paper uses is checked by its counts and spreads too.
 """
 
-import json
 import re
 import tempfile
 import time
@@ -17,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from priorbench.config import Strict
-from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.archive import STRUCTURES, TEXT, read_npz, write_npz
 from priorbench.datasets.base import Expected
 from priorbench.datasets.download import GONE
 from priorbench.datasets.pins import fetch_pinned, pinned
@@ -25,7 +24,8 @@ from priorbench.datasets.runner import in_canonical_units, read_runner
 from priorbench.datasets.tarball import unpack_member
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
-from priorbench.tensors import Arrays
+from priorbench.io import from_json
+from priorbench.tensors import Arrays, Layout
 
 if TYPE_CHECKING:
     from priorbench.datasets.blocks import Block
@@ -34,7 +34,7 @@ ARCHIVE = "training-data_H2O.tar.gz"
 URL = f"https://zenodo.org/record/2634098/files/{ARCHIVE}?download=1"
 API = "https://zenodo.org/api/records/2634098"
 RELATIVE = f"rpbe_d3/{ARCHIVE}"
-ARRAYS = ("positions", "forces", "energies", "cells", "pbc", "atomic_numbers", "offsets")
+ARRAYS: Layout = {**STRUCTURES, "sha256": TEXT}
 EXPECTED: dict[str, dict[str, float]] = {  # by functional, in the units and to the digits of SLACK
     "RPBE_D3": {"structures": 7241, "atoms": 588648, "std(F) eV/Å": 1.230, "std(E/atom) meV": 112.1}
 }
@@ -104,12 +104,14 @@ class RPBED3:
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames in the order of the file, near-duplicates in one group, with the options' filters applied."""
         from priorbench.datasets.blocks import assemble, filtered
+        from priorbench.datasets.plausibility import check_block
 
         ((functional, path),) = parts.items()
-        arrays = read_npz(path, (*ARRAYS, "sha256"))
+        arrays = read_npz(path, ARRAYS)
         metadata = self._metadata(functional, str(arrays.pop("sha256")))
         block = _block(in_canonical_units(arrays), f"rpbe_d3 {functional}")
         check_content(functional, block)
+        check_block(block)  # groups are sought among sound structures only
         frames = filtered(assemble([_grouped(block)], metadata), self.options.intact_only, self.options.max_structures)
         if len(frames) == 0:
             raise PriorbenchError(
@@ -182,7 +184,7 @@ def _member(functional: str) -> str:
 
 def _stated(content: bytes) -> tuple[int, str]:
     try:
-        (entry,) = (file for file in json.loads(content)["files"] if file["key"] == ARCHIVE)
+        (entry,) = (file for file in from_json(content)["files"] if file["key"] == ARCHIVE)
         size, checksum = entry["size"], entry["checksum"]
         if type(size) is int and size > 0 and re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", checksum):
             return size, checksum

@@ -58,7 +58,7 @@ class _Reader:
             return
         keyword, values = words[0], words[1:]
         if self.inside != (keyword != "begin"):
-            self._refuse(f"{keyword!r} where {'end' if self.inside else 'begin'!r} was expected")
+            self._refuse(f"{keyword[:40]!r} where {'end' if self.inside else 'begin'!r} was expected")
         if keyword == "atom":
             self._atom(values)
         elif keyword == "lattice":

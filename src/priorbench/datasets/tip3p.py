@@ -22,23 +22,24 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from priorbench.config import Strict
-from priorbench.datasets.archive import read_npz, write_npz
+from priorbench.datasets.archive import TEXT, read_npz, write_npz
 from priorbench.datasets.base import Expected
 from priorbench.frames import Frames
+from priorbench.tensors import Layout
 
 MOLAR_MASS = 18.01528  # g/mol
 AVOGADRO = 0.602214076  # molecules per Å³ of 1 mol/cm³
 LARGEST_CUTOFF = 10.0  # Å, the paper's
 LEAST_EQUILIBRATION = 20.0  # ps
-ARRAYS = (
-    "positions",
-    "forces",
-    "energies",
-    "box",
-    "temperatures",
-    "equilibration_energies",
-    "equilibration_temperatures",
-)
+ARRAYS: Layout = {
+    "positions": ("f", ("F", "n", 3)),
+    "forces": ("f", ("F", "n", 3)),
+    "energies": ("f", ("F",)),
+    "box": ("f", ()),
+    "temperatures": ("f", ("F",)),
+    "equilibration_energies": ("f", ("E",)),
+    "equilibration_temperatures": ("f", ("E",)),
+}
 
 
 class TIP3POptions(Strict):
@@ -154,11 +155,12 @@ class TIP3P:
         from ase import units
 
         from priorbench.datasets.blocks import assemble, rectangular
+        from priorbench.datasets.plausibility import check_block
         from priorbench.datasets.tip3p_checks import check_together
 
         energy, length = units.kJ / units.mol, units.nm
         water = np.array([8, 1, 1] * self.options.molecules, np.int16)
-        content = {part: read_npz(path, (*ARRAYS, "openmm")) for part, path in parts.items()}
+        content = {part: read_npz(path, {**self._layout(), "openmm": TEXT}) for part, path in parts.items()}
         check_together(list(content.values()), self.options)
         blocks = [
             rectangular(
@@ -172,13 +174,21 @@ class TIP3P:
             )
             for part, arrays in content.items()
         ]
+        for block in blocks:  # what is told of them is computed of sound ones only
+            check_block(block)
         return assemble(blocks, self._metadata(content), plausible=False)  # the units are OpenMM's
 
     def draw_checks(self, parts: dict[str, Path], stem: Path) -> None:
         """Draw temperature, potential energy and structure of every trajectory to ``stem``.{pdf,png}."""
         from priorbench.datasets.tip3p_checks import draw
 
-        draw({part: read_npz(path, ARRAYS) for part, path in parts.items()}, self.options, stem)
+        draw({part: read_npz(path, self._layout()) for part, path in parts.items()}, self.options, stem)
+
+    def _layout(self) -> Layout:
+        """Of a part: water of these options, one frame at least."""
+        atoms = 3 * self.options.molecules
+        exact = {name: (kind, tuple(atoms if n == "n" else n for n in shape)) for name, (kind, shape) in ARRAYS.items()}
+        return exact
 
     def _groups(self, forces: NDArray[np.float64]) -> NDArray[np.int32]:
         from priorbench.datasets.groups import time_blocks

@@ -15,7 +15,9 @@ composition) of the test structures, as labelled and as predicted.  A run that d
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_json, write_rows, write_text
@@ -27,6 +29,33 @@ DECIMALS = {"force": 5, "energy": 7}  # of eV/Å and eV/atom
 PARITY_COLUMNS = (*RUN, "quantity", "reference", "predicted")
 
 Record = Mapping[str, Any]
+_Error = Annotated[float, Field(ge=0)]
+
+
+class _Row(BaseModel, strict=True, extra="forbid"):
+    kind: str
+    key: str
+    count: Annotated[int, Field(ge=0)]
+    rmse: _Error
+    mae: _Error
+
+
+class _Parity(BaseModel, strict=True):
+    reference: list[float]
+    predicted: list[float]
+
+
+class _Run(BaseModel, strict=True):
+    strategy: str
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    rows: list[_Row]
+    parity: dict[str, _Parity]
+
+
+class _Cell(BaseModel, strict=True):
+    dataset: str
+    backbone: str
+    runs: list[_Run]
 
 
 def write_cell(path: Path, dataset: str, backbone: str, runs: Sequence[Record]) -> None:
@@ -61,6 +90,16 @@ def _place(cell: Record) -> tuple[str, str]:
 
 def _read(path: Path) -> Record:
     content = read_json(path)
-    if not isinstance(content, Mapping) or not {"dataset", "backbone", "runs"} <= set(content):
-        raise PriorbenchError(f"{path}: not written by `priorbench details`; make it again")
-    return content
+    try:
+        _Cell.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise PriorbenchError(
+            f"{path}: not written by `priorbench details` ({where}: {first['msg']}); make it again"
+        ) from None
+    cell: Record = content
+    for run in cell["runs"]:
+        if any(len(values["reference"]) != len(values["predicted"]) for values in run["parity"].values()):
+            raise PriorbenchError(f"{path}: a reference has no prediction; make it again")
+    return cell

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from priorbench.analysis.intervals import estimate
@@ -14,7 +15,7 @@ from priorbench.analysis.records import load_curves, load_runs, load_structures
 from priorbench.analysis.results import Quantity, Statistics, StrategyResult, load_statistics
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.probe_table import COLUMNS as PROBE_COLUMNS
-from priorbench.io import require_end
+from priorbench.io import check_table, require_end
 
 Settings = Mapping[str, Any]
 Place = tuple[str, str]
@@ -160,13 +161,14 @@ def load_experiment(
 
 def load_probes(probes_csv: Path) -> pd.DataFrame:
     """Read ``probes.csv``: R² and similarities by dataset, backbone, seed, stage, strategy and quantity."""
+    check_table(probes_csv, "run `priorbench probe`")
     try:
         require_end(probes_csv, "probe again")
         frame = pd.read_csv(probes_csv)
-    except FileNotFoundError:
-        raise PriorbenchError(f"{probes_csv}: no such file; run `priorbench probe` first") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise PriorbenchError(f"{probes_csv}: not readable ({' '.join(str(error).split())}); probe again") from None
+    if np.isinf(frame.select_dtypes("number")).any(axis=None):
+        raise PriorbenchError(f"{probes_csv}: holds a number that is not finite; probe again")
     missing = [name for name in PROBE_COLUMNS if name not in frame.columns and name != "n"]
     if missing:
         raise PriorbenchError(f"{probes_csv}: no column {missing[0]!r}; probe again")

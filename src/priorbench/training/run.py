@@ -282,10 +282,21 @@ def budget_steps(spec: Spec, inputs: Inputs, training: Training, structures: int
     if longer and longer.get("times") is None:
         if inputs.budget is None:
             raise PriorbenchError(f"{spec['strategy']!r} is matched to a pretraining: give its run.json (--budget)")
-        other = read_json(inputs.budget)
-        planned = int(other["planned_steps"])
-        matched = planned, float(other["flops"]) / max(int(other["steps"]), 1) * planned
+        matched = _spent(inputs.budget)
     return planned_steps(longer, training.epochs * per_epoch, flops * structures / per_epoch, matched)
+
+
+_MOST = {"planned_steps": 2**40, "steps": 2**40, "flops": 1e30}  # a record that says more is damaged
+
+
+def _spent(record: Path) -> tuple[int, float]:
+    """Steps and FLOPs that a pretraining was to make, by its ``record``."""
+    content = read_json(record)
+    found: list[Any] = [content.get(name) for name in _MOST] if isinstance(content, dict) else []
+    if not found or not all(type(n) in (int, float) and 0 <= n < m for n, m in zip(found, _MOST.values(), strict=True)):
+        raise PriorbenchError(f"{record}: says no steps and FLOPs; it is no record of a run, train it again")
+    planned, steps, flops = found
+    return int(planned), float(flops) / max(int(steps), 1) * int(planned)
 
 
 def _require_parent(spec: Spec, inputs: Inputs) -> None:
