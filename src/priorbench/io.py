@@ -153,8 +153,9 @@ def read_rows(path: Path, mend: str) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def check_table(path: Path, mend: str) -> None:
-    """Refuse a CSV file with a row longer or shorter than its header: pandas would shift or fill its columns."""
+    """Refuse a CSV file that was cut, or with a row longer or shorter than its header, which pandas would make fit."""
     try:
+        require_end(path, mend)
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file, strict=True)
             header = next(rows, [])

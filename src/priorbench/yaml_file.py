@@ -22,7 +22,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         if len(text) > LARGEST_FILE:
             raise ValueError(f"{len(text)} characters are no configuration")
-        data = yaml.load(text, _Loader)
+        data = yaml.load(text, _SafeLoader)
         if isinstance(data, Mapping):
             _measure(data, {}, 0)
     except FileNotFoundError:
@@ -42,7 +42,7 @@ def shortened(text: str, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-class _Loader(yaml.SafeLoader):
+class _SafeLoader(yaml.SafeLoader):
     """Refuses a key that is there twice, of which YAML would take the last, and merges that multiply."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -228,5 +228,5 @@ def edit(path: Path, **fields: Any) -> None:
         head, *rows = [line.split(",") for line in metrics.read_text().splitlines()]
         for row in rows:
             if row[0] == str(content["best_epoch"]):
-                row[head.index(column)] = str(value)
+                row[head.index(column)] = "" if value is None else str(value)
         metrics.write_text("".join(",".join(row) + "\n" for row in (head, *rows)))

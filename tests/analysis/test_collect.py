@@ -209,7 +209,7 @@ def test_metrics_cut_within_a_line_are_refused(make) -> None:
     experiment = make()
     path = experiment.run("gns", "mask", 0) / "metrics.csv"
     path.write_text(path.read_text()[:-30])
-    with pytest.raises(PriorbenchError, match=r"metrics\.csv: its rows and columns do not fit"):
+    with pytest.raises(PriorbenchError, match=r"metrics\.csv: cut short in its last line"):
         experiment.collect()
 
 

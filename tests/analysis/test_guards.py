@@ -103,7 +103,7 @@ def test_metrics_that_end_before_the_kept_epoch_are_noticed(make) -> None:
     experiment = make()
     metrics = experiment.run("gns", "mask", 1) / "metrics.csv"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
-    refused(experiment, "of epoch 20 is ;")
+    refused(experiment, "not one row for each of the epochs 0 to 20")
 
 
 def test_a_split_of_another_time_is_noticed(make, sim) -> None:

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-import priorbench.tensors
-
 NAMES = ("fsync", "replace", "rename", "chmod", "unlink", "mkdir", "link", "utime")
 CREATING = {"open", "write", "fsync", "mkdir", "link"}  # what a full disk refuses; it still renames and removes
 
@@ -96,19 +94,6 @@ def faults(folder: Path, at: int, number: int) -> Iterator[Faults]:
         patch.setattr(builtins, "open", opened)
         patch.setattr(io, "open", opened)
         patch.setattr(os, "open", low)
-        real_save = priorbench.tensors.save_file
-
-        def save(tensors: Any, path: Any, metadata: Any = None) -> None:
-            """Safetensors says what the system said as text, and leaves what it has written."""
-            try:
-                found.touch("write", path)
-            except OSError as error:
-                Path(path).write_bytes(b"half")
-                text = f"Error while serializing: I/O error: {error.strerror} (os error {error.errno})"
-                raise priorbench.tensors.SafetensorError(text) from None
-            real_save(tensors, path, metadata=metadata)
-
-        patch.setattr(priorbench.tensors, "save_file", save)
         yield found
 
 

@@ -306,7 +306,7 @@ def run_folders(folder: Path) -> list[Path]:
             "start_checksum": "0" * 8,
             "final_checksum": f"p{seed}",
             "loss_start": 1.0,
-            "loss_best": 0.6,
+            "loss_best": 0.5,
             "floor": 0.479,
         }
         found.append(write_run(folder / f"pretrain-{seed}", pretrained, None))
@@ -320,14 +320,14 @@ def run_folders(folder: Path) -> list[Path]:
                 "pretraining": pretraining,
                 "start_checksum": f"p{seed}" if pretraining else "0" * 8,
                 "final_checksum": f"{strategy}{seed}",
-                "val_force_rmse": 480.0 + seed,
+                "val_force_rmse": 500.25,
                 "val_energy_rmse": 4.5,
                 "trivial_val_force_rmse": 2000.0,
                 "settings": "{}",
             }
             errors = {"force_rmse": 500.0 + seed, "force_mae": 350.0, "energy_rmse": 5.25, "energy_mae": 4.0}
             structures = [
-                {"structure": s, "group": s // 2, "atoms": 6, "force_rmse": 500.0 + s, "energy_error": -5.0}
+                {"structure": s, "group": s // 2, "atoms": 6, "force_rmse": 500.0 + seed, "energy_error": -5.25}
                 for s in range(10)
             ]
             test = {"structures": 10, **errors, **{f"trivial_{k}": 4 * v for k, v in errors.items()}}

@@ -143,7 +143,7 @@ class Simulation:
             "structure_steps": 8 * strategy.steps, "flops": flops, "total_flops": flops + work,
             "pretrain_flops": work, "pretrain_steps": strategy.pretrain_steps if pretrained else 0,
             "pretrain_epochs": 6 if pretrained else 0, "val_force_rmse": None if lost else force,
-            "val_energy_rmse": None if lost else energy / 50, "best_epoch": None if lost else 20,
+            "val_energy_rmse": None if lost else energy / 50, "best_epoch": None if lost else 12,
             **{f"test_{key}": value for key, value in errors.items()},
             "trivial_force_rmse": TRIVIAL["force"], "trivial_force_mae": 1500.0,
             "trivial_energy_rmse": TRIVIAL["energy"], "trivial_energy_mae": 30.0,
@@ -157,7 +157,7 @@ class Simulation:
             for epoch in range(8 if gone else 13):
                 norm = (4 + 3 * (row["task"] is None)) * np.exp(-0.1 * epoch) * (1.7**epoch if gone else 1.0)
                 norm *= 1 + 0.08 * row["seed"] + 0.2 * ((epoch * 7 + row["seed"]) % 3)
-                error = 300 + 1500 * np.exp(-epoch / 3)
+                error = row["val_force_rmse"] if epoch == row["best_epoch"] else 300 + 1500 * np.exp(-epoch / 3)
                 values = {
                     "epoch": epoch,
                     "step": 50 * epoch,

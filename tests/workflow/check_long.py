@@ -4,7 +4,10 @@ Not collected by ``make test``.  Each check runs whole experiments in folders of
 """
 
 import csv
+import hashlib
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.workflow import test_rerun as rerun
 
 from priorbench.analysis.accounting import accounting
@@ -71,6 +75,57 @@ def test_an_experiment_repeats_bit_for_bit(tmp_path: Path) -> None:
         *(p.relative_to(first) for p in first.rglob("metrics.csv")),
     ]
     assert [p for p in rows if without_times(first / p) != without_times(second / p)] == []
+
+
+TIMES = re.compile(r"seconds|structures_per_s|_s$|time|date|epoch_s|host|attempts")
+TIMED = {"accounting.json", "report.html", "snakemake-report.html", "rmse.md", "rmse.tex"}  # made of seconds, or dated
+
+
+def contents(results: Path) -> dict[str, str]:
+    """A digest of every file of an experiment but its logs; what was measured in seconds is left out."""
+    found = {}
+    for path in sorted(path for path in results.rglob("*") if path.is_file()):
+        name = str(path.relative_to(results))
+        if path.name in TIMED or path.suffix in (".tsv", ".log"):
+            continue
+        content: bytes = path.read_bytes()
+        if path.suffix == ".csv":
+            rows = list(csv.DictReader(content.decode().splitlines()))
+            content = json.dumps([{k: v for k, v in row.items() if not TIMES.search(k)} for row in rows]).encode()
+        elif path.suffix == ".json":
+            content = json.dumps(untimed(json.loads(content))).encode()
+        found[name] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def untimed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: untimed(part) for key, part in value.items() if not TIMES.search(key)}
+    return [untimed(part) for part in value] if isinstance(value, list) else value
+
+
+def test_a_deleted_output_comes_back_as_it_was(tmp_path: Path) -> None:
+    """One output of every rule in turn."""
+    content = yaml.safe_load((REPOSITORY / "workflow/presets/ci.yaml").read_text())
+    content["backbones"] = {"gns": content["backbones"]["gns"]}
+    config = tmp_path / "small.yaml"
+    config.write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", tmp_path]
+    command += ["--cores", "2", "--configfile", config, "--quiet", "all"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment)
+    before = contents(tmp_path / "results/ci")
+    summary = subprocess.run([*command, "--summary"], check=True, env=environment, capture_output=True, text=True)
+    outputs = {row.split("\t")[2]: row.split("\t")[0] for row in summary.stdout.splitlines()[1:]}
+    assert len(outputs) > 15
+    changed = {}
+    for rule, output in outputs.items():
+        (tmp_path / output).unlink()
+        subprocess.run(command, check=True, env=environment)
+        assert (tmp_path / output).exists(), rule
+        after = contents(tmp_path / "results/ci")
+        changed[rule] = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+    assert {rule: names for rule, names in changed.items() if names} == {}
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def _read_test(run: Mapping[str, Any]) -> Mapping[str, Any]:
     test = _mapping(run["folder"] / "test.json")
     if run["status"] == "completed":
         check_tested({**run, **_test_errors(run, test)})
-    check_test(run, test)
+    check_test(run, test, _structures(run, test))
     return test
 
 

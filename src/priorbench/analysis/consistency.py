@@ -31,12 +31,11 @@ def check_place(run: Record) -> None:
         raise PriorbenchError(f"{run['folder']}: holds the run {'/'.join(own)}; it was moved or copied, run both again")
 
 
-def check_test(run: Record, test: Record) -> None:
-    """Refuse a ``test.json`` that is not what the run wrote, or whose totals are not those of its structures."""
+def check_test(run: Record, test: Record, rows: Sequence[Record]) -> None:
+    """Refuse a ``test.json`` that the run did not write, or whose totals are not those of the ``rows``."""
     source = run["folder"] / "test.json"
     if run.get("test_hash") and sha256_file(source) != run["test_hash"]:
         raise PriorbenchError(f"{source}: not what {label(run)} wrote; it was edited or is another run's, run it again")
-    rows = test.get("per_structure") or []
     for quantity, found in _pooled(rows).items():
         if not _same(test.get(quantity), found):
             raise PriorbenchError(

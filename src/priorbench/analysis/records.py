@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from priorbench.errors import PriorbenchError
-from priorbench.io import check_table, require_end
+from priorbench.io import check_table
 
 Kind = Literal["text", "integer", "real"]
 
@@ -196,7 +196,6 @@ def _load(path: Path, columns: dict[str, Kind], defaults: Mapping[str, str | int
     dtypes = {name: _DTYPES[kind] for name, kind in columns.items()}
     check_table(path, "run `priorbench collect`")
     try:
-        require_end(path, "collect it again")
         frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=["", "nan"])
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
         raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); collect it again") from None

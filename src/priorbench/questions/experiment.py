@@ -15,7 +15,7 @@ from priorbench.analysis.records import load_curves, load_runs, load_structures
 from priorbench.analysis.results import Quantity, Statistics, StrategyResult, load_statistics
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.probe_table import COLUMNS as PROBE_COLUMNS
-from priorbench.io import check_table, require_end
+from priorbench.io import check_table
 
 Settings = Mapping[str, Any]
 Place = tuple[str, str]
@@ -163,7 +163,6 @@ def load_probes(probes_csv: Path) -> pd.DataFrame:
     """Read ``probes.csv``: R² and similarities by dataset, backbone, seed, stage, strategy and quantity."""
     check_table(probes_csv, "run `priorbench probe`")
     try:
-        require_end(probes_csv, "probe again")
         frame = pd.read_csv(probes_csv)
     except (ValueError, UnicodeDecodeError) as error:
         raise PriorbenchError(f"{probes_csv}: not readable ({' '.join(str(error).split())}); probe again") from None
