@@ -162,7 +162,7 @@ TRIAL_FIELDS = (
     *("steps", "flops", "config_hash"),
 )
 
-LARGEST_ERROR = 1e15  # meV/Å or meV/atom; a larger one is damage
+LARGEST_ERROR = 1e100  # meV/Å or meV/atom; more is damage, where the worst network leaves 1e42
 _POSITIVE = ("rmse", "mae", "flops", "seconds", "learning_rate")
 
 #: What tells rows of one run apart.
