@@ -37,7 +37,7 @@ from priorbench.io import read_json, read_rows, write_rows
 __all__ = ["collect", "load_curves", "load_runs"]
 
 Record = dict[str, Any]
-LARGEST_COUNT, LARGEST = 2**62, 1e30  # numbers in a record; larger ones are damage
+LARGEST_COUNT, LARGEST = 2**62, 1e100  # in a record; more is damage, where the worst training leaves 1e42
 
 
 def collect(
