@@ -10,7 +10,7 @@ SHELL := bash
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.complete
 CREATOR := $(shell command -v $(PYTHON))
-PACKAGES := grep -vE '^(nvidia-|triton=|cuda-|pip=|setuptools=|wheel=)' | sed -E 's/^(torch==[^+]+)\+.*/\1/'
+LONG := tests/workflow/check_long.py tests/training/check_soak.py tests/fuzz/check_fuzz.py tests/faults
 
 export PATH := $(BIN):$(PATH)
 # Work runs side by side in processes, never in threads within one; a rule sets its own number.
@@ -19,24 +19,24 @@ export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: help run plan test test-cluster lint dry-run check-long docs lock clean distclean
+.PHONY: help run plan test test-cluster lint audit dry-run coverage mutants check-long docs lock clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo '  CONFIG=workflow/presets/<name>.yaml chooses another experiment for `make run`.'
 
 run: $(STAMP)  ## say what CONFIG will take, run it, write its reports, print its table, verdicts and times
-	@priorbench plan $(CONFIG) --no-measure $(if $(filter-out all,$(CORES)),--cores $(CORES)) && \
+	@priorbench plan "$(CONFIG)" --no-measure $(if $(filter-out all,$(CORES)),--cores $(CORES)) && \
 	echo && \
 	started=$$(date +%s) && \
-	folder=$$(priorbench check --folder $(CONFIG)) && \
-	priorbench run $(CONFIG) --cores $(CORES) && \
-	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet all --report $$folder/snakemake-report.html && \
+	folder=$$(priorbench check --folder "$(CONFIG)") && \
+	priorbench run "$(CONFIG)" --cores $(CORES) && \
+	snakemake --cores $(CORES) --configfile "$(CONFIG)" --quiet all --report $$folder/snakemake-report.html && \
 	priorbench accounting --experiment $$(cut -d/ -f1,2 <<< $$folder) --output $$folder --cores $(CORES) --started $$started && \
 	priorbench summary --experiment $$folder
 
 plan: $(STAMP)  ## print the runs of CONFIG and what they will cost on CORES, a few steps timed
-	priorbench plan $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
+	priorbench plan "$(CONFIG)" $(if $(filter-out all,$(CORES)),--cores $(CORES))
 
 test: $(STAMP)  ## run the tests
 	pytest -n $(TEST_JOBS)
@@ -62,17 +62,27 @@ dry-run: $(STAMP)  ## plan every preset without running anything
 	  echo "$$config: $$(sed -n 's/^total *//p' <<< "$$plan" | head -n 1) jobs"; \
 	done
 
-check-long: $(STAMP)  ## what takes longer than the tests: the bounds of the default experiment, bit-for-bit repetition
-	mkdir -p results/reference
-	set -o pipefail; pytest -v --show-capture=no tests/workflow/check_long.py 2>&1 | tee results/reference/check-long.txt
+coverage: $(STAMP)  ## how many lines and branches of the package the tests run
+	mkdir -p build/coverage
+	coverage erase
+	pytest -q -n $(TEST_JOBS) --cov --cov-report=json:build/coverage.json --cov-report=
+	python tests/check_bounds.py coverage build/coverage.json
 
-lock:  ## pin what requirements.in resolves to now
-	rm -rf build/lock
-	$(CREATOR) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet -r envs/requirements.in
-	{ echo '# Written by `make lock` from requirements.in: the whole environment, every version pinned.'; \
-	  build/lock/bin/python -m pip freeze | $(PACKAGES); } > envs/requirements.txt
-	rm -rf build/lock
+mutants: $(STAMP)  ## how many faults put into statistics, masking and splitting the tests notice; an hour
+	rm -rf mutants
+	mutmut run
+	mutmut export-cicd-stats
+	python tests/check_bounds.py mutants mutants/mutmut-cicd-stats.json
+
+check-long: $(STAMP)  ## what takes longer than the tests: bounds of the default experiment, repetition, reruns, kills, fuzzing
+	mkdir -p results/reference
+	set -o pipefail; PRIORBENCH_EVERY_FAULT=1 pytest -v --show-capture=no $(LONG) 2>&1 | tee results/reference/check-long.txt
+
+lock:  ## pin what requirements.in resolves to now, with the hashes of all files
+	$(CREATOR) envs/lock.py
+
+audit:  ## ask a public database whether a pinned version has a known vulnerability
+	@$(CREATOR) envs/audit.py
 
 clean:  ## remove caches; results and the environment stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .coverage
@@ -82,12 +92,12 @@ distclean: clean  ## remove the environment and all results but the reference as
 	rm -rf .venv .snakemake
 	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
 
-$(STAMP): envs/requirements.txt pyproject.toml
+$(STAMP): $(wildcard envs/requirements*.txt) envs/install.sh pyproject.toml
 	@test -n "$(CREATOR)" || { echo "Error: $(PYTHON): not found; priorbench needs Python 3.11 or newer (make PYTHON=/path/to/python3)"; exit 1; }
 	@"$(CREATOR)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Error: $$("$(CREATOR)" --version) is too old; priorbench needs 3.11 or newer (make PYTHON=/path/to/python3)"; exit 1; }
 	@echo "Building .venv from envs/requirements.txt; this takes a few minutes, once."
 	@"$(CREATOR)" -m venv .venv
-	@.venv/bin/python -m pip install -qq -r envs/requirements.txt
-	@.venv/bin/python -m pip install -qq --no-deps -e .
+	@envs/install.sh .venv/bin/python
+	@.venv/bin/python -m pip install -qq --no-build-isolation --no-deps -e .
 	@touch $@
