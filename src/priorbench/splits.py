@@ -103,7 +103,11 @@ def load_split(path: Path, frames_hash: str, frames: Frames | None = None) -> Sp
 
 def _indices(path: Path, side: str, values: Any) -> NDArray[np.int64]:
     """The structures of a side: one or more whole numbers."""
-    if not isinstance(values, list) or not values or any(type(value) is not int for value in values):
+    if (
+        not isinstance(values, list)
+        or not values
+        or any(type(value) is not int or abs(value) >= 2**31 for value in values)
+    ):
         raise PriorbenchError(f"{path}: {side} is no list of structure numbers; delete it and run again")
     return np.asarray(values, np.int64)
 

@@ -198,6 +198,9 @@ def _strategy(item: dict[str, Any]) -> StrategyResult:
     errors = {quantity: Estimate(**value) for quantity, value in item["errors"].items()}
     if not all(value > 0 for found in errors.values() for value in found.values):
         raise TypeError("an error that is not positive")
+    completed = len(item["seeds"]) - len(item["diverged"])
+    if not {"force_rmse", "energy_rmse"} <= set(errors) or any(len(e.values) != completed for e in errors.values()):
+        raise TypeError("not an error for each seed")
     return StrategyResult(**{**item, **single, "errors": errors})
 
 

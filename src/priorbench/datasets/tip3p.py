@@ -24,6 +24,7 @@ from pydantic import Field, model_validator
 from priorbench.config import Strict
 from priorbench.datasets.archive import TEXT, read_npz, write_npz
 from priorbench.datasets.base import Expected
+from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.tensors import Layout
 
@@ -161,6 +162,9 @@ class TIP3P:
         energy, length = units.kJ / units.mol, units.nm
         water = np.array([8, 1, 1] * self.options.molecules, np.int16)
         content = {part: read_npz(path, {**self._layout(), "openmm": TEXT}) for part, path in parts.items()}
+        for part, arrays in content.items():
+            if not np.isclose(arrays["box"], self.options.box * 0.1, rtol=1e-6):
+                raise PriorbenchError(f"tip3p {part}: its box is not that of the options; delete it and run again")
         check_together(list(content.values()), self.options)
         blocks = [
             rectangular(

@@ -21,7 +21,7 @@ from priorbench.kernels.library import plain
 from priorbench.potential.domain import Domain
 from priorbench.potential.edges import Edges, SkinList
 from priorbench.training.labels import ROWS, Labels
-from priorbench.training.model import build, load_model, transfer
+from priorbench.training.model import State, build, load_model, transfer
 
 SLACK = 0.999  # of the closest approach in training: single precision must not tell on the training set itself
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
@@ -198,6 +198,13 @@ def load_potential(
 def load_network(path: Path) -> tuple[Backbone, dict[str, Any]]:
     """A finetuned network and what is known of it; others are refused."""
     state, metadata = load_model(path)
+    try:
+        return _network(path, state, metadata), metadata
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):  # in files without a checksum of metadata
+        raise PriorbenchError(f"{path}: its metadata are damaged; train it again") from None
+
+
+def _network(path: Path, state: State, metadata: dict[str, Any]) -> Backbone:
     spec = metadata["spec"]
     if spec["stage"] != "finetune":
         raise PriorbenchError(f"{path}: a pretrained network predicts no energies and forces; finetune it first")
@@ -205,6 +212,9 @@ def load_network(path: Path) -> tuple[Backbone, dict[str, Any]]:
         raise PriorbenchError(f"{path}: the training of this network diverged; it predicts nothing")
     if "domain" not in metadata:
         raise PriorbenchError(f"{path}: written before potentials kept their domain; train it again")
+    Domain.from_json(metadata["domain"]).thresholds()
+    if not (labels := Labels.from_json(metadata["labels"])).scale > 0 or len(labels.reference) != ROWS:
+        raise ValueError("no scale of labels")
     model = build(spec["backbone"], spec["seed"])
     transfer(model, state, str(path))
-    return model, metadata
+    return model

@@ -286,7 +286,7 @@ def budget_steps(spec: Spec, inputs: Inputs, training: Training, structures: int
     return planned_steps(longer, training.epochs * per_epoch, flops * structures / per_epoch, matched)
 
 
-_MOST = {"planned_steps": 2**40, "steps": 2**40, "flops": 1e30}  # a record that says more is damaged
+_MOST = {"planned_steps": 2**40, "steps": 2**40, "flops": 1e22}  # a record that says more is damaged
 
 
 def _spent(record: Path) -> tuple[int, float]:
@@ -296,7 +296,10 @@ def _spent(record: Path) -> tuple[int, float]:
     if not found or not all(type(n) in (int, float) and 0 <= n < m for n, m in zip(found, _MOST.values(), strict=True)):
         raise PriorbenchError(f"{record}: says no steps and FLOPs; it is no record of a run, train it again")
     planned, steps, flops = found
-    return int(planned), float(flops) / max(int(steps), 1) * int(planned)
+    spent = float(flops) / max(int(steps), 1) * int(planned)
+    if planned < 1 or spent > _MOST["flops"]:
+        raise PriorbenchError(f"{record}: {planned} steps and {spent:g} FLOPs are not those of a run, train it again")
+    return int(planned), spent
 
 
 def _require_parent(spec: Spec, inputs: Inputs) -> None:
