@@ -10,7 +10,8 @@ SHELL := bash
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.complete
 CREATOR := $(shell command -v $(PYTHON))
-LONG := tests/workflow/check_long.py tests/training/check_soak.py tests/fuzz/check_fuzz.py tests/faults
+LONG := tests/workflow/check_long.py tests/training/check_soak.py tests/fuzz/check_fuzz.py \
+  tests/faults tests/tasks/test_context.py
 
 export PATH := $(BIN):$(PATH)
 # Work runs side by side in processes, never in threads within one; a rule sets its own number.
@@ -76,7 +77,7 @@ mutants: $(STAMP)  ## how many faults put into statistics, masking and splitting
 
 check-long: $(STAMP)  ## what takes longer than the tests: bounds of the default experiment, repetition, reruns, kills, fuzzing
 	mkdir -p results/reference
-	set -o pipefail; PRIORBENCH_EVERY_FAULT=1 pytest -v --show-capture=no $(LONG) 2>&1 | tee results/reference/check-long.txt
+	set -o pipefail; PRIORBENCH_LONG=1 pytest -v --show-capture=no $(LONG) 2>&1 | tee results/reference/check-long.txt
 
 lock:  ## pin what requirements.in resolves to now, with the hashes of all files
 	$(CREATOR) envs/lock.py

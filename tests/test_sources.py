@@ -2,9 +2,12 @@
 
 import ast
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
+from priorbench.registry import REGISTRIES
 from priorbench.sources import ASIDE, COMMANDS, PACKAGE, code_of, sources
 
 ROOT = PACKAGE.parents[1]
@@ -47,3 +50,14 @@ def test_plug_ins_and_what_a_function_does_not_reach_stay_apart() -> None:
     assert not {"datasets.groups", "analysis.style"} & set(acquired)
     assert len({code_of("finetune", backbone=name, task="potential") for name in ("egnn", "gns")}) == 2
     assert not [name for name in sources(*COMMANDS["finetune"]) if name.startswith(("report", "analysis", "plan"))]
+
+
+def test_a_plug_in_from_outside_counts_by_its_own_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(REGISTRIES["task"], "guest", "guest_task:Guest")
+    found = []
+    for text in ("a = 1\n", "a = 2\n", "a = 1\n"):
+        (tmp_path / "guest_task.py").write_text(text)
+        found.append(code_of("pretrain", backbone="gns", task="guest"))
+    assert found[0] == found[2] != found[1]
+    assert "guest_task" not in sys.modules

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import re
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from priorbench.registry import QUESTIONS, REGISTRIES
@@ -56,15 +57,25 @@ Names = frozenset[str]  # of a module what is used; none for all of it
 
 
 def code_of(command: str, **plug_ins: str) -> str:
-    """:func:`code_hash` of a command of the workflow with the registered ``plug_ins`` that it uses, by their kinds."""
+    """:func:`code_hash` of a command of the workflow with the registered ``plug_ins`` that it uses, by their kinds.
+
+    One that is registered from outside this package counts by its own text.
+    """
     entries = COMMANDS[command]
     found = []
+    outside: list[bytes] = []
     for kind, name in plug_ins.items():
         registry = QUESTIONS if kind == "question" else REGISTRIES[kind]
-        module = registry[name].partition(":")[0].removeprefix("priorbench.")
+        module = registry[name].partition(":")[0]
+        if not module.startswith("priorbench."):
+            origin = (spec := find_spec(module)) and spec.origin
+            outside.append(Path(origin).read_bytes() if origin else module.encode())
+            continue
+        module = module.removeprefix("priorbench.")
         function = entries[0].partition(":")[2] if kind == "dataset" else ""  # the method of the same name
         found.append(f"{module}:{function}" if function else module)
-    return code_hash(*entries, *found)
+    own = code_hash(*entries, *found)
+    return hashlib.sha256(b"\0".join([own.encode(), *outside])).hexdigest() if outside else own
 
 
 @cache

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tests.faults.layer import faults
 from tests.faults.stages import KINDS, Stage, fail_at, run, simulated, sketch, stages, written
 
-#: Operations of a command that are failed here, evenly spread; with PRIORBENCH_EVERY_FAULT set, every
+#: Operations of a command that are failed here, evenly spread; with PRIORBENCH_LONG set, every
 #: one is, and figures are drawn in earnest.
 MOST = {
     "pretrain": 1,
@@ -44,7 +44,7 @@ def test_any_operation_may_fail(name: str, analysed: Path, tmp_path: Path, monke
     stage = next(stage for stage in stages(analysed) if stage.name == name)
     for variable, value in stage.environment.items():
         monkeypatch.setenv(variable, value)
-    full = "PRIORBENCH_EVERY_FAULT" in os.environ
+    full = "PRIORBENCH_LONG" in os.environ
     if not full:
         monkeypatch.setattr(Figure, "savefig", sketch)
     whole, count = undisturbed(stage, tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from priorbench.analysis.records import CURVE_COLUMNS, RUN_COLUMNS, STRUCTURE_COLUMNS
+from priorbench.analysis.records import CURVE_COLUMNS, RUN_COLUMNS, RUN_KEY, STRUCTURE_COLUMNS
 from priorbench.analysis.statistics import statistics
 from priorbench.cli import main
 from priorbench.evaluation.probe_table import COLUMNS as PROBE_COLUMNS
@@ -196,11 +196,18 @@ class Experiment:
         return found
 
     def edit(self, change: Callable[[dict[str, Any]], None]) -> "Experiment":
-        """Change rows of ``runs.csv`` and make the statistics again."""
-        runs = pd.read_csv(self.tables[0], dtype=str, keep_default_na=False).to_dict("records")
+        """Change rows of ``runs.csv``, what was kept in ``curves.csv`` too, and make the statistics again."""
+        runs, curves = (
+            pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records") for path in self.tables[:2]
+        )
         for row in runs:
             change(row)
+        kept = {(*(row[name] for name in RUN_KEY), row["best_epoch"]): row["val_force_rmse"] for row in runs}
+        for row in curves:
+            key = (*(row[name] for name in RUN_KEY), str(float(row["epoch"])))
+            row["val_force_rmse"] = kept.get(key, kept.get((*key[:-1], row["epoch"]), row["val_force_rmse"]))
         write_rows(self.tables[0], runs)
+        write_rows(self.tables[1], curves)
         statistics(*self.tables)
         return self
 

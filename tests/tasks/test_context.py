@@ -5,6 +5,7 @@ on; with its neighbours in sight every backbone does.
 """
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,8 @@ ROTATIONS = 10  # copies of each training frame, for networks that do not know t
 SIZES = {"forcenet": {"frequencies": 12}}
 EPOCHS = {"gns": 24, "forcenet": 10}
 RATES = {"gns": 1e-3}
+#: One that predicts forces and one that predicts energies; all with PRIORBENCH_LONG, for they take minutes.
+NAMES = BACKBONES if "PRIORBENCH_LONG" in os.environ else ("forcenet", "painn")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,7 @@ def held_out_loss(water: dict[str, Frames], name: str, folder: Path, cutoff: flo
     return outcome.best["val_loss"], task.floor(stores[1], model.readout)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
 def test_alone_no_backbone_beats_the_floor(water: dict[str, Frames], name: str, tmp_path: Path) -> None:
     loss, floor = held_out_loss(water, name, tmp_path, BOND_ONLY)
     assert floor == pytest.approx(FLOORS[load("backbone", name).readout], abs=2e-3)
@@ -90,7 +93,7 @@ def test_alone_no_backbone_beats_the_floor(water: dict[str, Frames], name: str, 
     assert loss > floor - 0.02
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
 def test_with_its_neighbours_every_backbone_does(water: dict[str, Frames], name: str, tmp_path: Path) -> None:
     loss, floor = held_out_loss(water, name, tmp_path, NEIGHBOURS)
     assert loss < floor - 0.02

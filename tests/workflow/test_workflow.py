@@ -59,6 +59,7 @@ def forked_snakemake(arguments: list[str], folder: Path) -> subprocess.Completed
                 os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
             os.chdir(REPOSITORY)
+            sys.argv = ["snakemake", *arguments]  # presets that are targets are found there
             snakemake(arguments)
         except SystemExit as end:  # with a message where the configuration is refused
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
