@@ -7,12 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from priorbench.follow import bar
 from tests.test_status import place  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def hang_ups_are_heard() -> Iterator[None]:
+    """Also where the tests run under nohup, whose deafness programs started here would inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
 
 # What Snakemake says, and how it answers SIGINT and SIGTERM: the rest of it is not needed to be followed.
 FAKE = """
