@@ -5,6 +5,11 @@ import re
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+def reason(error: Exception, most: int = 200) -> str:
+    """What a library says that failed, or of which kind its error is, on one line of ``most`` characters."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 class PriorbenchError(Exception):
     """Bad input or an impossible request.
 

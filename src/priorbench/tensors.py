@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from priorbench.errors import PriorbenchError
+from priorbench.errors import PriorbenchError, reason
 from priorbench.io import atomic_path, from_json
 
 Arrays = dict[str, NDArray[Any]]
@@ -98,9 +98,8 @@ def _opened(path: Path) -> Iterator[Any]:
     except PriorbenchError:
         raise
     except Exception as error:  # its parser raises whatever it meets
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PriorbenchError(
-            f"{path}: damaged or not a safetensors file ({reason}); delete it and run again"
+            f"{path}: damaged or not a safetensors file ({reason(error)}); delete it and run again"
         ) from None
 
 

@@ -1,7 +1,5 @@
 """Simulated experiments, written once for the tests that only read them."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.analysis import simulate
 
 from priorbench.analysis.claims import claims
 from priorbench.analysis.collect import collect
@@ -16,20 +15,6 @@ from priorbench.analysis.statistics import statistics
 from priorbench.analysis.tables import tables
 
 EVIDENCE = {"structure_steps": 1000, "seeds": 3}
-
-
-def _load(name: str) -> ModuleType:
-    """Test folders are no packages (importlib import mode), so the simulation is loaded by its path."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-simulate = _load("simulate")
 
 
 @dataclass

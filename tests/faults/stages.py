@@ -2,11 +2,9 @@
 
 import contextlib
 import errno
-import importlib.util
 import io
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from matplotlib.figure import Figure
 
 from priorbench.cli import main
 from priorbench.runs import CHECKPOINT, PROGRESS
+from tests.analysis import simulate
 from tests.conftest import water_box
 from tests.faults.layer import Faults, faults
 from tests.training.conftest import from_mask, spec, write_inputs
@@ -124,13 +123,6 @@ def own_structures(path: Path) -> None:
 
 def simulated(root: Path) -> Path:
     """Runs, tables and verdicts of a simulated experiment, written in ``root``."""
-    place = Path(__file__).parents[1] / "analysis/simulate.py"
-    found = importlib.util.spec_from_file_location("faults_simulate", place)
-    assert found
-    assert found.loader
-    simulate = importlib.util.module_from_spec(found)
-    sys.modules["faults_simulate"] = simulate
-    found.loader.exec_module(simulate)
     backbones = {"gns": "vector"}
     simulate.Simulation(backbones=backbones, epochs=4, pretrain_epochs=2, groups=3).write(root / "runs")
     for name in ("collect", "statistics", "claims"):

@@ -1,16 +1,14 @@
 """Reports of a simulated experiment, with names that are not harmless, and a browser."""
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.analysis import simulate
 
 from priorbench.analysis.claims import claims
 from priorbench.analysis.collect import collect
@@ -20,20 +18,6 @@ from priorbench.report.page import report
 EVIDENCE = {"structure_steps": 1000, "seeds": 3}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-
-
-def _load() -> ModuleType:
-    path = Path(__file__).parents[1] / "analysis/simulate.py"
-    spec = importlib.util.spec_from_file_location("report_simulate", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["report_simulate"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-simulate = _load()
 EVIL = "<script>alert(1)</script>\"'"
 
 

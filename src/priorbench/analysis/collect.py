@@ -61,13 +61,12 @@ def collect(
     check_trials(found)
     chosen = sorted(choose(found), key=_sort_key)
     tests = [_read_test(run) for run in chosen]
-    runs = [{**run, **_test_errors(run, test)} for run, test in zip(chosen, tests, strict=True)]
+    runs = [{**run, **errors} for run, (errors, _) in zip(chosen, tests, strict=True)]
     curves = [row for run in chosen for row in _read_curve(run)]
     write_rows(runs_csv, [_with_pretraining(run, found) for run in runs])
     write_rows(curves_csv, curves)
     if structures_csv:
-        rows = [row for run, test in zip(runs, tests, strict=True) for row in _structures(run, test)]
-        write_rows(structures_csv, rows, list(STRUCTURE_COLUMNS))
+        write_rows(structures_csv, [row for _, rows in tests for row in rows], list(STRUCTURE_COLUMNS))
     if trials_csv:
         write_rows(trials_csv, trial_rows(found, chosen))
 
@@ -117,20 +116,20 @@ def _flat(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
 
 
-def _read_test(run: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The test record of a finetuned run; nothing for a pretraining."""
+def _read_test(run: Mapping[str, Any]) -> tuple[Record, list[Record]]:
+    """Test errors of a finetuned run, and its rows of ``structures.csv``; of a pretraining there are none."""
     if run["stage"] != "finetune":
-        return {}
+        return dict.fromkeys(TEST_COLUMNS), []
     test = _mapping(run["folder"] / "test.json")
+    errors = _test_errors(run, test)
     if run["status"] == "completed":
-        check_tested({**run, **_test_errors(run, test)})
-    check_test(run, test, _structures(run, test))
-    return test
+        check_tested({**run, **errors})
+    rows = _structures(run, test)
+    check_test(run, test, rows)
+    return errors, rows
 
 
 def _test_errors(run: Mapping[str, Any], test: Mapping[str, Any]) -> Record:
-    if run["stage"] != "finetune":
-        return dict.fromkeys(TEST_COLUMNS)
     names = {f"test_{quantity}": quantity for quantity in QUANTITIES}
     names.update({f"trivial_{quantity}": f"trivial_{quantity}" for quantity in QUANTITIES})
     absent = [name for name in names.values() if name not in test]

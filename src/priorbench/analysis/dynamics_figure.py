@@ -10,25 +10,16 @@ from ase.data import chemical_symbols
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from priorbench.analysis.records import read_table
 from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
 from priorbench.analysis.style import GREY, RC, colour, line_styles, log_axis, new_figure, save
-from priorbench.errors import PriorbenchError
-from priorbench.io import require_end
 
 
 def draw_dynamics(table: Path, distributions: Path, statistics_json: Path, output_dir: Path) -> None:
     """Write ``dynamics.{pdf,png}`` into ``output_dir``."""
-    frames = _read(table), _read(distributions)
+    frames = read_table(table, "collect it again"), read_table(distributions, "collect it again")
     with mpl.rc_context(RC):
         save(dynamics_figure(*frames, load_statistics(statistics_json)), output_dir / "dynamics")
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        require_end(path, "collect it again")
-        return pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); collect it again") from None
 
 
 def dynamics_figure(table: pd.DataFrame, distributions: pd.DataFrame, statistics: Statistics) -> Figure:

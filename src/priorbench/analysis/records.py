@@ -9,7 +9,7 @@ Columns that came later than the first kept tables have defaults, which are fill
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -192,13 +192,23 @@ def load_details(details_csv: Path) -> pd.DataFrame:
     return _load(details_csv, DETAIL_COLUMNS, {})
 
 
+def read_table(path: Path, again: str, missing: str | None = None, **options: Any) -> pd.DataFrame:
+    """Read a CSV file by pandas with its ``options``; one that is not there (``missing``), cut or damaged is refused.
+
+    ``again`` and ``missing`` say what to do then.
+    """
+    check_table(path, missing or again)
+    try:
+        frame: pd.DataFrame = pd.read_csv(path, **options)
+    except (ValueError, OverflowError) as error:
+        raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); {again}") from None
+    return frame
+
+
 def _load(path: Path, columns: dict[str, Kind], defaults: Mapping[str, str | int | float | None]) -> pd.DataFrame:
     dtypes = {name: _DTYPES[kind] for name, kind in columns.items()}
-    check_table(path, "run `priorbench collect`")
-    try:
-        frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=["", "nan"])
-    except (ValueError, OverflowError, pd.errors.ParserError) as error:
-        raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); collect it again") from None
+    again, missing_file = "collect it again", "run `priorbench collect`"
+    frame = read_table(path, again, missing_file, dtype=dtypes, keep_default_na=False, na_values=["", "nan"])
     later = {name: pd.Series(value, frame.index, dtypes[name]) for name, value in defaults.items()}
     frame = frame.assign(**{name: values for name, values in later.items() if name not in frame.columns})
     missing = [name for name in columns if name not in frame.columns]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorbench.errors import PriorbenchError
+from priorbench.errors import PriorbenchError, reason
 from priorbench.io import atomic_path
 from priorbench.tensors import Arrays, Layout, misfit
 
@@ -63,7 +63,7 @@ def read_npz(path: Path, names: Iterable[str] | Layout) -> Arrays:
         raise
     except Exception as error:  # zipfile, zlib and numpy's parser of headers raise whatever they meet
         raise PriorbenchError(
-            f"{path}: damaged or not an acquired part ({_reason(error)}); delete it and run again"
+            f"{path}: damaged or not an acquired part ({reason(error)}); delete it and run again"
         ) from None
 
 
@@ -76,11 +76,7 @@ def read_npy(path: Path) -> NDArray[Any]:
     except FileNotFoundError:
         raise PriorbenchError(f"{path}: no such file; fetch it first") from None
     except Exception as error:  # numpy's parser of headers raises whatever it meets
-        raise PriorbenchError(f"{path}: damaged or no array ({_reason(error)}); delete it and fetch it again") from None
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise PriorbenchError(f"{path}: damaged or no array ({reason(error)}); delete it and fetch it again") from None
 
 
 def write_part(path: Path, part: str, **arrays: NDArray[Any]) -> None:

@@ -191,8 +191,7 @@ class TIP3P:
     def _layout(self) -> Layout:
         """Of a part: water of these options, one frame at least."""
         atoms = 3 * self.options.molecules
-        exact = {name: (kind, tuple(atoms if n == "n" else n for n in shape)) for name, (kind, shape) in ARRAYS.items()}
-        return exact
+        return {name: (kind, tuple(atoms if n == "n" else n for n in shape)) for name, (kind, shape) in ARRAYS.items()}
 
     def _groups(self, forces: NDArray[np.float64]) -> NDArray[np.int32]:
         from priorbench.datasets.groups import time_blocks

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from priorbench.analysis.intervals import estimate
-from priorbench.analysis.records import load_curves, load_runs, load_structures
+from priorbench.analysis.records import load_curves, load_runs, load_structures, read_table
 from priorbench.analysis.results import Quantity, Statistics, StrategyResult, load_statistics
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.probe_table import COLUMNS as PROBE_COLUMNS
-from priorbench.io import check_table
 
 Settings = Mapping[str, Any]
 Place = tuple[str, str]
@@ -161,11 +160,7 @@ def load_experiment(
 
 def load_probes(probes_csv: Path) -> pd.DataFrame:
     """Read ``probes.csv``: R² and similarities by dataset, backbone, seed, stage, strategy and quantity."""
-    check_table(probes_csv, "run `priorbench probe`")
-    try:
-        frame = pd.read_csv(probes_csv)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise PriorbenchError(f"{probes_csv}: not readable ({' '.join(str(error).split())}); probe again") from None
+    frame = read_table(probes_csv, "probe again", "run `priorbench probe`")
     if np.isinf(frame.select_dtypes("number")).any(axis=None):
         raise PriorbenchError(f"{probes_csv}: holds a number that is not finite; probe again")
     missing = [name for name in PROBE_COLUMNS if name not in frame.columns and name != "n"]

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from priorbench.analysis.evidence import Weight, recipe_share
-from priorbench.analysis.records import load_curves, load_runs
+from priorbench.analysis.records import load_curves, load_runs, read_table
 from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json, require_end
+from priorbench.io import read_json
 
 ANSWER, CLAIMS = "answer/answer.json", "claims.json"
 
@@ -36,13 +36,9 @@ class Part:
         path = self.folder / name
         if not path.is_file():
             return None
-        try:
-            # Numbers would turn keys such as "0" and names such as "1e3" into something else.
-            texts = dict.fromkeys(("dataset", "backbone", "strategy", "kind", "key", "quantity"), "object")
-            require_end(path, "collect it again")
-            frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=["", "nan"])
-        except (ValueError, UnicodeDecodeError) as error:
-            raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); collect it again") from None
+        # Numbers would turn keys such as "0" and names such as "1e3" into something else.
+        texts = dict.fromkeys(("dataset", "backbone", "strategy", "kind", "key", "quantity"), "object")
+        frame = read_table(path, "collect it again", dtype=texts, keep_default_na=False, na_values=["", "nan"])
         return frame if len(frame) else None
 
     @property
