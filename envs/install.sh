@@ -4,7 +4,7 @@ set -euo pipefail
 python=$(command -v "$1")
 [[ $python = /* ]] || python=$PWD/$python
 cd "$(dirname "$0")"
-install=("$python" -m pip install --quiet --require-hashes --no-deps)
+install=("$python" -m pip install --quiet --quiet --require-hashes --no-deps)
 # First torch's build for CPUs alone, where pip finds it: of files in a folder it would take the other.
 "${install[@]}" -r requirements-cpu.txt 2> /dev/null || true
 "${install[@]}" -r requirements.txt
