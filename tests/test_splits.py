@@ -315,7 +315,7 @@ def test_a_split_of_other_frames_is_refused(written: tuple[Path, Frames]) -> Non
         ({"train": [0, 0], "validation": [2, 3], "test": [4]}, "structure 0 is more than once"),
         ({"train": [0, 1], "validation": [2], "test": [3]}, "group 1 is more than once"),
         ({"train": [0, 1], "validation": [2], "test": [8]}, "do not have"),
-        ({"train": [0, 1], "validation": [2]}, "not a split file"),
+        ({"train": [0, 1], "validation": [2]}, "no field 'test'"),
     ],
 )
 def test_a_leaking_or_damaged_split_is_refused(

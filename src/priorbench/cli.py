@@ -5,7 +5,6 @@ Faults of the input end with one line on standard error and exit code 1.
 """
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from priorbench.errors import PriorbenchError
-from priorbench.io import explained
+from priorbench.io import explained, from_json
 from priorbench.potential.commands import potential_commands
 from priorbench.stop import TRY_AGAIN, Interrupted
 
@@ -24,8 +23,8 @@ AddCommand = Callable[[str, Command], argparse.ArgumentParser]
 def json_object(text: str) -> dict[str, Any]:
     """A JSON object given on the command line, or ``@file`` that holds one."""
     try:
-        value = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
-    except (OSError, json.JSONDecodeError) as error:
+        value = from_json(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
         raise PriorbenchError(f"not a JSON object: {error}; give {{…}} or @file.json") from None
     if not isinstance(value, dict):
         raise PriorbenchError(f"a JSON object is expected, found {type(value).__name__}")

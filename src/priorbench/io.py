@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,17 @@ def read_json(path: Path) -> Any:
         raise PriorbenchError(f"{path}: no such file; run the rule that makes it first") from None
     except ValueError as error:
         raise PriorbenchError(f"{path}: not readable as JSON ({error}); delete it and run again") from None
+
+
+def read_object(path: Path, keys: Iterable[str], mend: str) -> dict[str, Any]:
+    """Read a JSON object that has all of ``keys``; ``mend`` says what to do where it has not."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise PriorbenchError(f"{path}: a JSON object is expected, found {type(content).__name__}; {mend}")
+    for key in keys:
+        if key not in content:
+            raise PriorbenchError(f"{path}: no field {key!r}; it is damaged or was made by another version, {mend}")
+    return content
 
 
 def require_end(path: Path, mend: str) -> None:

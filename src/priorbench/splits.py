@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from priorbench.datasets.groups import REACH, Nearness, closest
 from priorbench.errors import PriorbenchError
 from priorbench.frames import NEITHER, TEST, TRAIN, Frames
-from priorbench.io import read_json, write_json
+from priorbench.io import read_object, write_json
 
 SIDES = ("train", "validation", "test")
 Split = dict[str, NDArray[np.int64]]
@@ -86,9 +86,7 @@ def load_split(path: Path, frames_hash: str, frames: Frames | None = None) -> Sp
     A split of frames with another hash, and one that shares a structure between two sides, is refused; with ``frames``
     so are indices beyond its end and a group on two sides.
     """
-    content = read_json(path)
-    if not isinstance(content, dict) or not {"frames", *SIDES} <= set(content):
-        raise PriorbenchError(f"{path}: not a split file; delete it and run again")
+    content = read_object(path, ("frames", *SIDES), "delete it and run again")
     if content["frames"] != frames_hash:
         raise PriorbenchError(f"{path}: the split was made for other frames; delete it and run again")
     sides = {side: _indices(path, side, content[side]) for side in SIDES}

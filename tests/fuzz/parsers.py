@@ -21,6 +21,8 @@ from priorbench.analysis.records import load_curves, load_details, load_runs, lo
 from priorbench.analysis.results import load_statistics
 from priorbench.analysis.statistics import statistics
 from priorbench.config import Training, load_config
+from priorbench.datasets.droplet import ARRAYS as DROPLET_ARRAYS
+from priorbench.datasets.droplet import Droplet, DropletOptions
 from priorbench.datasets.extxyz import ExtXYZ, ExtXYZOptions
 from priorbench.datasets.pins import read_pins
 from priorbench.datasets.revpbe0_d3 import RevPBE0D3, RevPBE0D3Options, read_folder
@@ -199,6 +201,21 @@ def tip3p(folder: Path) -> Subject:
             "equilibration_temperatures": random.normal(300, 30, 10),
         }
         assert set(arrays) == set(TIP3P_ARRAYS)
+        np.savez(path, **arrays, openmm="8")
+    return Subject(dict.fromkeys(paths.values(), NPZ), lambda: check_frames(source.convert(paths)))
+
+
+def droplet(folder: Path) -> Subject:
+    source, random = Droplet(DropletOptions(molecules=2, droplets=2, frames=COUNT)), np.random.default_rng(0)
+    paths = {part: folder / f"{part}.npz" for part in source.parts()}
+    for seed, path in enumerate(paths.values()):
+        arrays = {
+            "positions": np.array(waters(seed)) / 10,
+            "forces": random.normal(0, 600, (COUNT, 6, 3)),
+            "energies": random.normal(-20, 5, COUNT),
+            "temperatures": random.normal(250, 30, COUNT),
+        }
+        assert {*arrays, "openmm"} == set(DROPLET_ARRAYS)
         np.savez(path, **arrays, openmm="8")
     return Subject(dict.fromkeys(paths.values(), NPZ), lambda: check_frames(source.convert(paths)))
 
@@ -633,6 +650,7 @@ PARSERS: dict[str, Make] = {
     "rmd17": rmd17,
     "rmd17-part": rmd17_part,
     "tip3p-part": tip3p,
+    "droplet-part": droplet,
     "extxyz": extxyz,
     "extxyz-part": extxyz_part,
     "configuration": configuration,

@@ -124,7 +124,7 @@ def test_a_record_of_something_else_is_refused(tmp_path, capsys):
     names = ("--records", "other.json"), ("--table", "d.csv"), ("--distributions", "r.csv")
     arguments = [part for name, file in names for part in (name, str(tmp_path / file))]
     assert main(["collect-dynamics", *arguments]) == 1
-    assert "not written by `priorbench dynamics`" in capsys.readouterr().err
+    assert "run `priorbench dynamics` again" in capsys.readouterr().err
 
 
 def test_rows_hold_what_is_in_the_record():

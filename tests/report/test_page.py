@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from priorbench.analysis.summary import summary
 from priorbench.analysis.text import with_interval
 from priorbench.errors import PriorbenchError
 from priorbench.report import breakdown, page
@@ -80,6 +81,18 @@ def test_an_answer_comes_first_with_its_figure_and_rule(tmp_path: Path):
 def test_no_runs_no_report(tmp_path: Path):
     with pytest.raises(PriorbenchError, match=r"no runs\.csv"):
         page.report(tmp_path, tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("shown", [summary, load_parts])
+@pytest.mark.parametrize(("content", "said"), [("{}", "no field '"), ("[]", "object is expected, found list")])
+def test_damaged_verdicts_are_said_in_one_line(shown, content: str, said: str, simulated: Path, tmp_path: Path):
+    for name in ("runs.csv", "curves.csv", "statistics.json"):
+        (tmp_path / name).write_bytes((simulated / name).read_bytes())
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/rmse.md").write_text("")
+    (tmp_path / "claims.json").write_text(content)
+    with pytest.raises(PriorbenchError, match=rf"claims\.json: .*{said}.* again"):
+        shown(tmp_path)
 
 
 def test_too_large_a_page_is_refused(simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -17,7 +17,7 @@ from typing import Any
 
 from priorbench import provenance
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json, write_json
+from priorbench.io import read_object, write_json
 
 FILE = "accounting.json"
 DATA_RULES = ("acquire", "convert", "neighbours", "split")  # their whole jobs
@@ -31,6 +31,7 @@ PARTS = {
     "rest": "Snakemake, its report, idle cores",
 }
 USEFUL = ("data", "training")
+FIELDS = ("wall_seconds", "cores", "jobs", "core_seconds", "outside")  # of the file
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def account(jobs: Sequence[Job], wall: float, cores: int) -> dict[str, Any]:
     whole = wall * cores
     seconds["rest"] = whole - sum(seconds.values())
     outside = 1 - sum(seconds[part] for part in USEFUL) / whole
-    return {"wall_seconds": wall, "cores": cores, "jobs": len(jobs), "core_seconds": seconds, "outside": outside}
+    return dict(zip(FIELDS, (wall, cores, len(jobs), seconds, outside), strict=True))
 
 
 def read_jobs(experiment: Path) -> list[Job]:
@@ -105,11 +106,7 @@ def _runs(experiment: Path, rule: str, place: Path, started: float) -> tuple[Map
 
 
 def _record(path: Path) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = read_json(path)
-    for name in ("seconds", "validation_seconds"):
-        if name not in content:
-            raise PriorbenchError(f"{path}: no field {name!r}; it was made by another version, run it again")
-    return content
+    return read_object(path, ("seconds", "validation_seconds"), "run it again")
 
 
 def _number(cores: str) -> int:

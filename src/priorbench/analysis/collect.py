@@ -32,7 +32,7 @@ from priorbench.analysis.records import (
 )
 from priorbench.analysis.trials import check_trials, choose, trial_rows
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json, read_rows, write_rows
+from priorbench.io import read_object, read_rows, write_rows
 
 __all__ = ["collect", "load_curves", "load_runs"]
 
@@ -79,7 +79,7 @@ def _sort_key(run: Mapping[str, Any]) -> tuple[Any, ...]:
 def _read_run(path: Path) -> Record:
     """What ``run.json`` says, and the ``folder`` that it lies in; nothing of the test."""
     source = path / "run.json"
-    content = _mapping(source)
+    content = read_object(source, (), "run it again")
     optional = {*DEFAULTS, *(PRETRAIN_ONLY if content.get("stage") == "finetune" else FINETUNE_ONLY)}
     run: Record = {"folder": path}
     for name in [*RUN_FIELDS, "seconds", "structures_per_s"]:
@@ -120,7 +120,7 @@ def _read_test(run: Mapping[str, Any]) -> tuple[Record, list[Record]]:
     """Test errors of a finetuned run, and its rows of ``structures.csv``; of a pretraining there are none."""
     if run["stage"] != "finetune":
         return dict.fromkeys(TEST_COLUMNS), []
-    test = _mapping(run["folder"] / "test.json")
+    test = read_object(run["folder"] / "test.json", (), "run it again")
     errors = _test_errors(run, test)
     if run["status"] == "completed":
         check_tested({**run, **errors})
@@ -156,13 +156,6 @@ def _structures(run: Mapping[str, Any], test: Mapping[str, Any]) -> list[Record]
                     "the run again"
                 )
     return [{**key, **{name: row.get(name) for name in names}} for row in rows]
-
-
-def _mapping(source: Path) -> Mapping[str, Any]:
-    content = read_json(source)
-    if not isinstance(content, Mapping):
-        raise PriorbenchError(f"{source}: a JSON object is expected, found {type(content).__name__}; run it again")
-    return content
 
 
 def _with_pretraining(run: Record, runs: list[Record]) -> Record:

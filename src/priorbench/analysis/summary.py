@@ -7,7 +7,7 @@ from priorbench.analysis.cases import correction, joined
 from priorbench.analysis.results import Comparison, PretrainingResult, Statistics, load_statistics
 from priorbench.analysis.text import MISSING, change, number
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json
+from priorbench.io import read_object
 
 _PLACES = (
     "report.html",
@@ -52,7 +52,7 @@ def _block(title: str, lines: list[str]) -> str:
 def _verdicts(path: Path) -> list[str]:
     if not path.is_file():
         return []  # the experiment was made for a question, not for the claims
-    lines, content = [], read_json(path)
+    lines, content = [], read_object(path, ["claims"], "run `priorbench claims` again")
     for item in content["claims"]:
         lines.append(f"{item['id']}  {item['claim']}")
         if item["reason"]:
@@ -65,7 +65,7 @@ def _verdicts(path: Path) -> list[str]:
 def _answer(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    content = read_json(path)
+    content = read_object(path, ("question", "title", "verdict"), "run `priorbench answer` again")
     return [f"{content['question']}  {content['title']}", f"      {content['verdict']}"]
 
 
@@ -116,7 +116,7 @@ def _ratios(statistics: Statistics) -> list[str]:
 def _time(path: Path) -> str:
     if not path.is_file():
         return ""
-    content = read_json(path)
+    content = read_object(path, accounting.FIELDS, "run `priorbench accounting` again")
     wall, cores, jobs = content["wall_seconds"], content["cores"], content["jobs"]
     title = f"Where the time went: {jobs} jobs in {wall:.0f} s on {cores} cores, core time and its share"
     return _block(title, accounting.lines(content))

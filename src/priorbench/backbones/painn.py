@@ -11,7 +11,8 @@ and then an update block give:
     Δv_i = a_vv(s_i, ‖V v_i‖) ∘ U v_i
 
 The energy is a sum over atoms of what a readout makes of s_i, and forces are −∂E/∂r.  The filters W vanish at the
-cutoff with the polynomial envelope of the other backbones, which is smoother than the paper's cosine.
+cutoff with the paper's cosine.  With the polynomial of the other backbones, which is flat almost up to the cutoff, a
+network learns worse from few structures (workflow/presets/anchor.yaml).
 """
 
 import math
@@ -22,10 +23,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from priorbench.backbones.base import BackboneOptions, GradientBackbone, Heads, Symmetry
-from priorbench.backbones.layers import RadialBasis, envelope, mlp
+from priorbench.backbones.layers import RadialBasis, mlp
 from priorbench.backbones.silu import SiLU
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
-from priorbench.kernels.geometry import MOST_FUNCTIONS, geometry
 from priorbench.kernels.library import usable
 from priorbench.kernels.painn import messages
 
@@ -157,14 +157,9 @@ class PaiNN(GradientBackbone):
 
     def _geometry(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """Edge features (E, K + 1), which are zero at the cutoff, and unit vectors from receiver to sender (E, 3)."""
-        r, o = graph.positions, self.options
-        if usable(r) and o.radial_functions <= MOST_FUNCTIONS:
-            basis, weights, directions = geometry(graph.order, o.radial_functions, o.cutoff, True, r, graph.shifts)
-            assert weights is not None
-            weights = weights.unsqueeze(1)
-        else:
-            vectors = edge_vectors(graph)
-            distances = vectors.square().sum(1, keepdim=True).sqrt()
-            basis, weights, directions = self.basis(distances), envelope(distances, o.cutoff), vectors / distances
-        # A filter's bias vanishes at the cutoff too: it is the weight of the envelope itself.
-        return torch.cat([basis * weights, weights], dim=1), directions
+        cutoff = self.options.cutoff
+        vectors = edge_vectors(graph)
+        distances = vectors.square().sum(1, keepdim=True).sqrt()
+        weights = 0.5 * (1 + torch.cos((distances / cutoff).clamp(max=1.0) * math.pi))
+        # A filter's bias vanishes at the cutoff too: it is the weight of the cosine itself.
+        return torch.cat([self.basis(distances) * weights, weights], dim=1), vectors / distances

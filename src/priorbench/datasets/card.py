@@ -1,6 +1,6 @@
 """The data card: what a dataset is, where it comes from, how it was split, and numbers to recognise it by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorbench.datasets.blocks import all_intact
-from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
-from priorbench.io import read_json, to_json, write_text
+from priorbench.io import read_object, to_json, write_text
 from priorbench.splits import SIDES, Split, load_split
 from priorbench.training.labels import Labels, compositions
 
@@ -130,9 +129,7 @@ def _side(frames: Frames, chosen: NDArray[np.int64], residual: NDArray[np.float6
 
 
 def _split(path: Path, frames: Frames) -> dict[str, Any]:
-    content: Mapping[str, Any] = read_json(path)
-    if missing := [key for key in SPLIT_KEYS if key not in content]:
-        raise PriorbenchError(f"{path}: an older split file without {missing[0]!r}; delete it and run again")
+    content = read_object(path, (*SPLIT_KEYS, *SIDES), "delete it and run again")
     return {
         **{key: content[key] for key in SPLIT_KEYS},
         "structures": {side: len(content[side]) for side in SIDES},

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from priorbench.errors import PriorbenchError
-from priorbench.io import read_json, write_rows
+from priorbench.io import read_object, write_rows
 
 RUN = ("dataset", "backbone", "strategy", "seed")
 COLUMNS = (
@@ -73,7 +72,4 @@ def row_of(record: Record) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Record:
-    content = read_json(path)
-    if not isinstance(content, Mapping) or not {*RUN, "status"} <= set(content):
-        raise PriorbenchError(f"{path}: not written by `priorbench dynamics`; make it again")
-    return content
+    return read_object(path, (*RUN, "status"), "run `priorbench dynamics` again")

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from priorbench.io import read_json
+from priorbench.io import read_object
 from priorbench.report.markdown import to_html, without_title
 from priorbench.report.pictures import Picture, picture
 
@@ -31,7 +31,7 @@ def cards(folder: Path, data: Path | None, names: set[str]) -> list[Card]:
 def _card(folder: Path) -> Card:
     page, content = folder / "card.md", folder / "card.json"
     written = page.is_file()
-    card: dict[str, Any] = {} if written else read_json(content)
+    card: dict[str, Any] = {} if written else read_object(content, (), "make the card again")
     text = without_title(page.read_text(encoding="utf-8")) if written else _plain(card)
     name = folder.name if written else card.get("dataset", {}).get("name", folder.name)
     drawn = [("card.png", "forces, energies and pair distances by side of the split"), ("checks.png", "equilibrium")]

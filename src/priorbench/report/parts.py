@@ -10,7 +10,7 @@ from priorbench.analysis.evidence import Weight, recipe_share
 from priorbench.analysis.records import load_curves, load_runs, read_table
 from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json
+from priorbench.io import read_object
 
 ANSWER, CLAIMS = "answer/answer.json", "claims.json"
 
@@ -84,5 +84,7 @@ def diverged(result: StrategyResult) -> str:
 
 def _load(name: str, folder: Path) -> Part:
     tables = load_runs(folder / "runs.csv"), load_curves(folder / "curves.csv")
-    judged = [read_json(folder / file) if (folder / file).is_file() else None for file in (CLAIMS, ANSWER)]
+    mend = "make the verdicts again"
+    files = (folder / file for file in (CLAIMS, ANSWER))
+    judged = [read_object(path, ["evidence"], mend) if path.is_file() else None for path in files]
     return Part(name, folder, *tables, load_statistics(folder / "statistics.json"), *judged)
