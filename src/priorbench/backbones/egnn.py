@@ -148,7 +148,8 @@ class EGNN(GradientBackbone):
         o, enveloped = self.options, first and self.options.envelope
         kernel = self.basis is not None and o.radial_functions <= MOST_FUNCTIONS and not o.detach_distances
         if kernel and usable(r):
-            return geometry(graph.order, o.radial_functions, o.cutoff, enveloped, r, graph.shifts)
+            kind = "polynomial" if enveloped else None
+            return geometry(graph.order, o.radial_functions, o.cutoff, kind, r, graph.shifts)
         vectors = edge_vectors(graph, r)
         squared = vectors.square().sum(1, keepdim=True)
         distances = squared.sqrt()

@@ -67,6 +67,11 @@ def envelope(distances: Tensor, cutoff: float) -> Tensor:
     return 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
 
 
+def cosine(distances: Tensor, cutoff: float) -> Tensor:
+    """Half a cosine from 1 at zero to 0 at the cutoff with one vanishing derivative (10.1103/PhysRevLett.98.146401)."""
+    return 0.5 * (1 + torch.cos((distances / cutoff).clamp(max=1.0) * math.pi))
+
+
 def mlp(widths: list[int], activation: type[nn.Module]) -> list[nn.Module]:
     """Linear layers between ``widths`` with the activation between them, none after the last."""
     layers: list[nn.Module] = []

@@ -23,9 +23,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from priorbench.backbones.base import BackboneOptions, GradientBackbone, Heads, Symmetry
-from priorbench.backbones.layers import RadialBasis, mlp
+from priorbench.backbones.layers import RadialBasis, cosine, mlp
 from priorbench.backbones.silu import SiLU
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
+from priorbench.kernels.geometry import MOST_FUNCTIONS, geometry
 from priorbench.kernels.library import usable
 from priorbench.kernels.painn import messages
 
@@ -157,9 +158,14 @@ class PaiNN(GradientBackbone):
 
     def _geometry(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """Edge features (E, K + 1), which are zero at the cutoff, and unit vectors from receiver to sender (E, 3)."""
-        cutoff = self.options.cutoff
-        vectors = edge_vectors(graph)
-        distances = vectors.square().sum(1, keepdim=True).sqrt()
-        weights = 0.5 * (1 + torch.cos((distances / cutoff).clamp(max=1.0) * math.pi))
+        r, o = graph.positions, self.options
+        if usable(r) and o.radial_functions <= MOST_FUNCTIONS:
+            basis, weights, directions = geometry(graph.order, o.radial_functions, o.cutoff, "cosine", r, graph.shifts)
+            assert weights is not None
+            weights = weights.unsqueeze(1)
+        else:
+            vectors = edge_vectors(graph)
+            distances = vectors.square().sum(1, keepdim=True).sqrt()
+            basis, weights, directions = self.basis(distances), cosine(distances, o.cutoff), vectors / distances
         # A filter's bias vanishes at the cutoff too: it is the weight of the cosine itself.
-        return torch.cat([self.basis(distances) * weights, weights], dim=1), vectors / distances
+        return torch.cat([basis * weights, weights], dim=1), directions

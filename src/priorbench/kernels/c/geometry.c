@@ -15,10 +15,16 @@ static void radial(integer K, double cutoff, double d, double *f, double *f1, do
         s = next;
     }
 }
-static double envelope(double cutoff, double d, double *w1, double *w2) {
-    const double x = d / cutoff, x4 = x * x * x * x;
+#define COSINE 1 /* the other kind is the polynomial; as in ../geometry.py */
+static double envelope(integer kind, double cutoff, double d, double *w1, double *w2) {
+    const double x = d / cutoff, x4 = x * x * x * x, turn = M_PI / cutoff;
     *w1 = *w2 = 0;
     if (x >= 1) return 0;
+    if (kind == COSINE) {
+        *w1 = -turn * sin(turn * d) / 2;
+        *w2 = -turn * turn * cos(turn * d) / 2;
+        return (1 + cos(turn * d)) / 2;
+    }
     *w1 = x4 * x * (-168 + 336 * x - 168 * x * x) / cutoff;
     *w2 = x4 * (-840 + 2016 * x - 1176 * x * x) / (cutoff * cutoff);
     return 1 + x4 * x * x * (-28 + 48 * x - 21 * x * x);
@@ -27,9 +33,8 @@ static double envelope(double cutoff, double d, double *w1, double *w2) {
 #define MOST 256 /* radial functions */
 
 /* f (E, K), w (E) | null, unit vectors u (E, 3) and distances d (E) of r_sender + shift - r_receiver */
-void geometry_forward(const Order *o, integer F, integer K, int threads, real *work, integer stride, double cutoff,
+void geometry_forward(const Order *o, integer kind, integer K, int threads, real *work, integer stride, double cutoff,
                       const real *r, const real *shifts, real *f, real *w, real *u, real *d) {
-    (void)F;
     PARALLEL {
         BEGIN
         (void)own;
@@ -44,7 +49,7 @@ void geometry_forward(const Order *o, integer F, integer K, int threads, real *w
             for (int c = 0; c < 3; c++) u[e * 3 + c] = v[c] / d[e];
             radial(K, cutoff, d[e], value, 0, 0);
             for (integer n = 0; n < K; n++) f[e * K + n] = value[n];
-            if (w) w[e] = envelope(cutoff, d[e], &w1, &w2);
+            if (w) w[e] = envelope(kind, cutoff, d[e], &w1, &w2);
         }
         END
     }
@@ -59,9 +64,8 @@ static void pull(const Order *o, integer e, const double *v, real *sent, real *g
 }
 
 /* g_r (N, 3) from g_f, g_w | null, g_u | null.  work: 3 N for each thread. */
-void geometry_backward(const Order *o, integer F, integer K, int threads, real *work, integer stride, double cutoff,
+void geometry_backward(const Order *o, integer kind, integer K, int threads, real *work, integer stride, double cutoff,
                        const real *u, const real *d, const real *g_f, const real *g_w, const real *g_u, real *g_r) {
-    (void)F;
     PARALLEL {
         BEGIN
         double f[MOST], f1[MOST], w1, w2;
@@ -75,7 +79,7 @@ void geometry_backward(const Order *o, integer F, integer K, int threads, real *
                 for (integer n = 0; n < K; n++) along += g_f[e * K + n] * f1[n];
             }
             if (g_w) {
-                envelope(cutoff, d[e], &w1, &w2);
+                envelope(kind, cutoff, d[e], &w1, &w2);
                 along += g_w[e] * w1;
             }
             const double ag = g ? a[0] * g[0] + a[1] * g[1] + a[2] * g[2] : 0;
@@ -89,10 +93,9 @@ void geometry_backward(const Order *o, integer F, integer K, int threads, real *
 }
 
 /* Backward of the gradient above: c_r (N, 3) is the gradient of g_r.  What flows back into g_f, g_w, g_u and r. */
-void geometry_second(const Order *o, integer F, integer K, int threads, real *work, integer stride, double cutoff,
+void geometry_second(const Order *o, integer kind, integer K, int threads, real *work, integer stride, double cutoff,
                      const real *u, const real *d, const real *g_f, const real *g_w, const real *g_u, const real *c_r,
                      real *c_f, real *c_w, real *c_u, real *h_r) {
-    (void)F;
     PARALLEL {
         BEGIN
         double f[MOST], f1[MOST], f2[MOST], w1, w2;
@@ -114,7 +117,7 @@ void geometry_second(const Order *o, integer F, integer K, int threads, real *wo
                 }
             }
             if (g_w) {
-                envelope(cutoff, d[e], &w1, &w2);
+                envelope(kind, cutoff, d[e], &w1, &w2);
                 along += g_w[e] * w1;
                 curve += g_w[e] * w2;
                 c_w[e] = ca * w1;
