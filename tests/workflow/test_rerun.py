@@ -252,6 +252,7 @@ DATA: dict[str, tuple[str, str, list[str]]] = {
 CODE: dict[str, list[str]] = {
     "datasets/tip3p_simulation.py": ["acquire *", *AFTER_PARTS],
     "datasets/plausibility.py": ["convert *", *AFTER_FRAMES],
+    "datasets/validity.py": ["convert *", *AFTER_FRAMES],
     "datasets/card_page.py": ["card *", "report"],
     "datasets/extxyz_file.py": NOTHING,  # no such dataset here
     "splits.py": ["split *", *AFTER_SPLITS],

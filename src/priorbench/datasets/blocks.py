@@ -11,13 +11,13 @@ from priorbench.datasets.distances import by_value, kinds
 from priorbench.datasets.groups import draw_groups
 from priorbench.datasets.plausibility import (
     Survey,
-    check_block,
     check_density,
     check_labels,
     check_lengths,
     check_overlap,
     survey,
 )
+from priorbench.datasets.validity import check_block
 from priorbench.frames import NEITHER, Frames, items_of
 from priorbench.molecules import intact_molecules
 

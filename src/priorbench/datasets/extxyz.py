@@ -108,7 +108,7 @@ class ExtXYZ:
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames in the order of the file, with groups as the options say."""
         from priorbench.datasets.blocks import assemble
-        from priorbench.datasets.plausibility import check_block
+        from priorbench.datasets.validity import check_block
 
         arrays = read_npz(parts["structures"], ARRAYS)
         block = self._block(arrays)

@@ -1,4 +1,4 @@
-"""What a source delivers must be finite, consistent and in Å, eV and eV/Å; what is not is refused by number.
+"""What a source delivers must be in Å, eV and eV/Å; what is not is refused by number.
 
 Units are judged by physical ranges that all condensed matter and molecules near their equilibrium keep:
 
@@ -17,13 +17,13 @@ Units are judged by physical ranges that all condensed matter and molecules near
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from priorbench.datasets.groups import typical_distance
-from priorbench.errors import PriorbenchError
+from priorbench.datasets.validity import refuse
 from priorbench.frames import volume_of_periodic
 from priorbench.molecules import bonded, covalent_radii
 from priorbench.neighbours import pairs_within
@@ -45,13 +45,6 @@ SPREAD_OUT = 0.1  # Å, typical distance of structures from which that ratio is 
 SAMPLED = 30  # structures between which that distance is measured
 NANOMETRE = (0.03, 0.25)  # of the sum of the covalent radii, median over the atoms: nm taken for Å
 DENSEST = 2.0  # atoms in a cubic Å
-LARGEST = 1000.0  # Å, extent along directions that are not periodic
-OUTSIDE = 1e-6  # of a cell vector
-LONGEST = 1e4  # Å, of a cell vector; a million atoms of water fill a box of 215 Å
-FARTHEST = 1e6  # Å, of an atom from the origin
-THINNEST = 0.05  # Å, of a periodic cell; the images of a thinner one are without number
-CROWDED = 200.0  # atoms in a cubic Å, of which neighbours would fill the memory; nm taken for Å have a hundred
-STRONGEST = 1e12  # eV and eV/Å; what is trained on has single precision
 ADVICE = "convert them or declare the units (length_unit, energy_unit), or set check_units: false if they are right"
 
 
@@ -107,80 +100,6 @@ def survey(block: "Block | Frames") -> Survey:
     )
 
 
-def check_block(block: "Block") -> None:
-    """Refuse arrays that do not fit each other, and the first structure with a value that cannot be used."""
-    structures, atoms = len(block.energies), len(block.atomic_numbers)
-    sizes = np.diff(block.offsets)
-    if (
-        len(block.offsets) != structures + 1
-        or block.offsets[0] != 0
-        or block.offsets[-1] != atoms
-        or (sizes <= 0).any()
-        or block.positions.shape != (atoms, 3)
-        or block.forces.shape != (atoms, 3)
-        or block.cells.shape != (structures, 3, 3)
-        or block.pbc.shape != (structures, 3)
-        or block.groups.shape != (structures,)
-    ):
-        raise PriorbenchError(f"{block.where}: its arrays do not fit each other; the file is damaged, fetch it again")
-    owner = np.repeat(np.arange(structures), sizes)
-
-    def of_atoms(bad: Any) -> NDArray[np.bool_]:
-        return np.bincount(owner[bad], minlength=structures) > 0
-
-    mend = "mend or remove the structure"
-    checks = [
-        ("its energy is missing or not finite", ~np.isfinite(block.energies)),
-        ("a cell vector is not finite", ~np.isfinite(block.cells).all(axis=(1, 2))),
-        ("a position is missing or not finite", of_atoms(~np.isfinite(block.positions).all(axis=1))),
-        ("a force is missing or not finite", of_atoms(~np.isfinite(block.forces).all(axis=1))),
-        (
-            "an element is outside the periodic table",
-            of_atoms((block.atomic_numbers < 1) | (block.atomic_numbers > 118)),
-        ),
-    ]
-    for reason, bad in checks:
-        _refuse_first(block, bad, f"{reason}; {mend}")
-    far, strong = np.abs(block.positions) > FARTHEST, np.abs(block.forces) > STRONGEST
-    bounds = [
-        (f"a cell vector is longer than {LONGEST:g} Å", np.asarray((np.abs(block.cells) > LONGEST).any(axis=(1, 2)))),
-        (f"an atom is farther than {FARTHEST:g} Å from the origin", of_atoms(far.any(axis=1))),
-        (f"its energy is larger than {STRONGEST:g} eV", np.abs(block.energies) > STRONGEST),
-        (f"a force is larger than {STRONGEST:g} eV/Å", of_atoms(strong.any(axis=1))),
-    ]
-    for reason, bad in bounds:
-        _refuse_first(block, bad, f"{reason}; {mend}")
-    volumes = volume_of_periodic(block.cells, block.pbc)
-    flat = block.pbc.any(axis=1) & ((volumes < 1e-6) | (_thickness(block, volumes) < THINNEST))
-    _refuse_first(block, flat, f"its periodic cell has zero volume; {mend}, or correct its pbc")
-    crowded = block.pbc.all(axis=1) & (sizes > CROWDED * volumes)
-    _refuse_first(block, crowded, f"it has more than {CROWDED:g} atoms in a cubic Å; {mend}, or correct its cell")
-    outside = of_atoms(_outside(block, owner))
-    _refuse_first(
-        block,
-        outside,
-        "an atom lies outside the cell along a non-periodic direction; correct the cell or the pbc, or leave the cell "
-        "vector out",
-    )
-    wide = _extents(block, owner) > LARGEST
-    _refuse_first(
-        block,
-        wide,
-        f"atoms lie more than {LARGEST:g} Å apart along a non-periodic direction; {mend}, or correct its pbc",
-    )
-
-
-def _thickness(block: "Block", volumes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Smallest distance between opposite faces of each periodic cell, (S,) Å; infinite where nothing is periodic."""
-    found = np.full(len(block.energies), np.inf)
-    for axis in range(3):
-        others = block.pbc & (np.arange(3) != axis)
-        faces = volume_of_periodic(block.cells, others)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.where(block.pbc[:, axis], np.fmin(found, volumes / faces), found)
-    return found
-
-
 def check_density(block: "Block") -> None:
     """Refuse a block in nm before neighbours are sought, of which there would be a thousand times too many."""
     whole = block.pbc.all(axis=1)
@@ -188,7 +107,7 @@ def check_density(block: "Block") -> None:
         return
     density = np.diff(block.offsets)[whole] / volume_of_periodic(block.cells[whole], block.pbc[whole])
     if np.median(density) > DENSEST:
-        _refuse(
+        refuse(
             block,
             int(np.flatnonzero(whole)[density.argmax()]),
             f"it has {density.max():.0f} atoms in a cubic Å: positions seem to be in nm, not Å; {ADVICE}",
@@ -200,7 +119,7 @@ def check_overlap(block: "Block", found: Survey) -> None:
     bad = found.closest < CLOSEST
     if bad.any():
         at = int(bad.argmax())
-        _refuse(block, at, f"{found.closest_pair[at]} and overlap; remove the structure or correct its cell")
+        refuse(block, at, f"{found.closest_pair[at]} and overlap; remove the structure or correct its cell")
 
 
 def check_lengths(block: "Block", found: Survey) -> None:
@@ -209,13 +128,13 @@ def check_lengths(block: "Block", found: Survey) -> None:
         at = int(found.closest.argmin())
         fractional = bool(((block.positions >= -0.01) & (block.positions <= 1.01)).all())
         suspect = "fractional or in nm" if fractional else "in nm"
-        _refuse(
+        refuse(
             block,
             at,
             f"{found.closest_pair[at]}, as in most of the file: positions seem to be {suspect}, not Å; {ADVICE}",
         )
     if found.nearest > NEAREST and (block.atomic_numbers > 1).any():
-        _refuse(
+        refuse(
             block, 0, f"most atoms have no neighbour at a bond's length: positions seem to be in Bohr, not Å; {ADVICE}"
         )
 
@@ -226,7 +145,7 @@ def check_labels(block: "Block") -> None:
     if len(block.forces) >= FEWEST and not _is_plausible(block, spread):
         suspect = "Hartree/Bohr" if spread < FORCE_SPREAD[0] else "kcal/mol/Å or kJ/mol/Å"
         at = int(np.searchsorted(block.offsets, np.abs(block.forces).max(axis=1).argmax(), side="right")) - 1
-        _refuse(
+        refuse(
             block,
             at,
             f"forces spread by {spread:.3g} over the file: they seem to be in {suspect}, not eV/Å (or the structures "
@@ -246,7 +165,7 @@ def _check_energies(block: "Block", spread: float) -> None:
     low = block.energies < 1.5 * all_electron - 50.0 * np.diff(block.offsets)
     if low.any():
         at = int(low.argmax())
-        _refuse(
+        refuse(
             block,
             at,
             f"its energy {block.energies[at]:.6g} is below that of all electrons: energies seem to be in kcal/mol or "
@@ -257,7 +176,7 @@ def _check_energies(block: "Block", spread: float) -> None:
         return
     ratio = float(block.energies[same].std() / np.sqrt(np.diff(block.offsets)[same[0]]) / spread)
     if ratio < 1e-9:
-        _refuse(
+        refuse(
             block,
             int(same[0]),
             f"all {len(same)} structures of its composition have the same energy, though their forces differ: is it a "
@@ -266,7 +185,7 @@ def _check_energies(block: "Block", spread: float) -> None:
     apart = typical_distance(block, same[np.unique(np.linspace(0, len(same) - 1, SAMPLED).astype(int))])
     least = LEAST_SPREAD_RATIO * min(1.0, apart / SPREAD_OUT) * min(1.0, np.sqrt(len(same) / MANY))
     if ratio < least:
-        _refuse(
+        refuse(
             block,
             int(same[0]),
             f"energies of one composition spread {least / ratio:.1f} times less than forces of {spread:.3g} eV/Å "
@@ -283,29 +202,6 @@ def _commonest(block: "Block") -> NDArray[np.int64]:
     return np.flatnonzero(composition == np.bincount(composition).argmax())
 
 
-def _extents(block: "Block", owner: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Largest extent of each structure across its periodic directions, (S,) Å."""
-    if block.pbc.all():
-        return np.zeros(len(block.energies))
-    periodic = np.where(block.pbc[:, :, None], block.cells, 0.0)
-    across = np.eye(3) - np.linalg.pinv(periodic) @ periodic
-    apart = np.einsum("ak,akc->ac", block.positions, across[owner])
-    low, high = (f.reduceat(apart, block.offsets[:-1], axis=0) for f in (np.minimum, np.maximum))
-    return np.asarray((high - low).max(axis=1))
-
-
-def _outside(block: "Block", owner: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether an atom lies beyond a cell vector that is there but not periodic, (A,)."""
-    given = np.linalg.norm(block.cells, axis=2) > 0
-    bounded = (given & ~block.pbc) & (np.abs(np.linalg.det(block.cells)) > 1e-6)[:, None]
-    if not bounded.any():
-        return np.zeros(len(block.positions), np.bool_)
-    whole = np.where(bounded.any(axis=1)[:, None, None], block.cells, np.eye(3))
-    fractional = np.einsum("ak,akc->ac", block.positions, np.linalg.inv(whole)[owner])
-    beyond = (fractional < -OUTSIDE) | (fractional > 1 + OUTSIDE)
-    return np.asarray((beyond & bounded[owner]).any(axis=1))
-
-
 def _by_symbols(elements: NDArray[np.int64], shortest: NDArray[np.float64]) -> dict[str, float]:
     from ase.data import chemical_symbols
 
@@ -317,12 +213,3 @@ def _by_symbols(elements: NDArray[np.int64], shortest: NDArray[np.float64]) -> d
         for b in range(a, size)
         if np.isfinite(shortest[a * size + b])
     }
-
-
-def _refuse_first(block: "Block", bad: Any, reason: str) -> None:
-    if bad.any():
-        _refuse(block, int(bad.argmax()), reason)
-
-
-def _refuse(block: "Block", structure: int, reason: str) -> NoReturn:
-    raise PriorbenchError(f"{block.where}: structure {structure}: {reason}")

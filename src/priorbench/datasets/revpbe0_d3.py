@@ -233,7 +233,7 @@ def _block(path: Path, subsystem: int) -> Any:
     from ase.data import atomic_numbers
 
     from priorbench.datasets.blocks import rectangular
-    from priorbench.datasets.plausibility import check_block
+    from priorbench.datasets.validity import check_block
 
     arrays = read_part(path, path.stem, (*ARRAYS, "type", "type_map"))
     check_shapes(path.stem, arrays)

@@ -104,7 +104,7 @@ class RPBED3:
     def convert(self, parts: dict[str, Path]) -> Frames:
         """Frames in the order of the file, near-duplicates in one group, with the options' filters applied."""
         from priorbench.datasets.blocks import assemble, filtered
-        from priorbench.datasets.plausibility import check_block
+        from priorbench.datasets.validity import check_block
 
         ((functional, path),) = parts.items()
         arrays = read_npz(path, ARRAYS)

@@ -156,8 +156,8 @@ class TIP3P:
         from ase import units
 
         from priorbench.datasets.blocks import assemble, rectangular
-        from priorbench.datasets.plausibility import check_block
         from priorbench.datasets.tip3p_checks import check_together
+        from priorbench.datasets.validity import check_block
 
         energy, length = units.kJ / units.mol, units.nm
         water = np.array([8, 1, 1] * self.options.molecules, np.int16)

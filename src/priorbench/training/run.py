@@ -35,12 +35,12 @@ from priorbench.training.checkpoint import REJECTED, Keeper
 from priorbench.training.data import Data, Inputs, Source, fingerprints
 from priorbench.training.flops import flops_per_structure
 from priorbench.training.loop import Loop, steps_per_epoch
-from priorbench.training.model import State, build, checksum, load_parent, save_model, snapshot, transfer
+from priorbench.training.model import State, build, checksum, load_parent, save_model, snapshot
 from priorbench.training.parallel import Ranks, ranks_from_environment
 from priorbench.training.process import prepare_torch
 from priorbench.training.progress import Outcome
 from priorbench.training.report import Reporter, say, whereabouts, write_progress
-from priorbench.training.start import carry_body, rescale_heads
+from priorbench.training.start import check_parent_data, check_unseen, require_parent, start_from
 
 OUTPUTS = ("model.safetensors", "metrics.csv", "run.json", "test.json")
 Parent = tuple[State, dict[str, Any]]
@@ -92,7 +92,7 @@ def run_all(
             f"{len(specs)} seeds, but {len(inputs)} of --split and {len(outputs)} of --output; give one for each seed"
         )
     for spec, files in zip(specs, inputs, strict=True):
-        _require_parent(spec, files)
+        require_parent(spec, files)
     started = time.perf_counter()
     prepare_torch(threads)
     with ExitStack() as held:
@@ -155,12 +155,12 @@ def _run(
     initial = checksum(snapshot(model))
     parent = load_parent(inputs.parent, spec) if inputs.parent else None
     if parent is not None:
-        _check_parent_data(inputs.parent, parent[1], data, spec)
+        check_parent_data(inputs.parent, parent[1], data, spec)
         if spec.get("pretraining_dataset"):
-            _check_unseen(inputs.parent, parent[1], source, inputs.split)
+            check_unseen(inputs.parent, parent[1], source, inputs.split)
     model.to(spec["device"])
     if parent is not None:
-        _start_from(model, parent[0], spec, data, str(inputs.parent))
+        start_from(model, parent[0], spec, data, str(inputs.parent))
     start = checksum(snapshot(model))
     flops = flops_per_structure(model, task, data.train, training.batch_size)
     steps = budget_steps(spec, inputs, training, len(data.train), flops)
@@ -241,19 +241,6 @@ def _identity(spec: Spec, data: Data, start: str, steps: int) -> str:
     return sha256_json(parts)
 
 
-def _start_from(model: Backbone, state: State, spec: Spec, data: Data, where: str) -> None:
-    """Take from the pretrained weights what the strategy asks for."""
-    if spec.get("rescale"):
-        pretrained = build(spec["backbone"], spec["seed"])
-        transfer(pretrained, state, where)
-        factors = rescale_heads(model, pretrained.to(spec["device"]), data.train)
-        say(spec["seed"], "heads scaled by " + ", ".join(f"{f:.3g} ({what})" for what, f in factors.items()))
-    elif spec.get("transfer", "all") == "body":
-        carry_body(model, state, where)
-    else:
-        transfer(model, state, where)
-
-
 def make_task(spec: Spec) -> Task:
     """The task of a spec's ``task`` entry."""
     cls = load("task", spec["name"])
@@ -300,36 +287,6 @@ def _spent(record: Path) -> tuple[int, float]:
     if planned < 1 or spent > _MOST["flops"]:
         raise PriorbenchError(f"{record}: {planned} steps and {spent:g} FLOPs are not those of a run, train it again")
     return int(planned), spent
-
-
-def _require_parent(spec: Spec, inputs: Inputs) -> None:
-    wanted, strategy = spec.get("pretraining") or spec.get("rescale"), spec["strategy"]
-    if wanted and inputs.parent is None:
-        raise PriorbenchError(f"strategy {strategy!r} starts from pretraining {wanted!r}: give its weights (--parent)")
-    if not wanted and inputs.parent is not None:
-        raise PriorbenchError(f"strategy {strategy!r} starts from scratch, yet {inputs.parent} was given as --parent")
-
-
-def _check_parent_data(path: Path | None, parent: dict[str, Any], data: Data, spec: Spec) -> None:
-    """Weights that were pretrained on another split of the same frames may have seen this run's test structures."""
-    if spec.get("pretraining_dataset"):
-        return
-    for name, own in (("data_hash", data.data_hash), ("split_hash", data.split_hash)):
-        if parent[name] != own:
-            raise PriorbenchError(
-                f"{path}: wrong parent: {name} is {parent[name]}, not {own}; pretrain on the same split"
-            )
-
-
-def _check_unseen(path: Path | None, parent: dict[str, Any], source: Source, split: Path) -> None:
-    """Another dataset may hold some of the same structures: none of this run's test side may be among them."""
-    test = fingerprints(source.frames, source.side(split, "test"))
-    shared = len(set(test) & set(parent["seen"]))
-    if shared:
-        raise PriorbenchError(
-            f"{path}: pretrained on {shared} of the {len(test)} test structures; take datasets that share none, or "
-            "official sides"
-        )
 
 
 def _check_elements(model: Backbone, data: Data) -> None:

@@ -1,19 +1,70 @@
 """The weights that finetuning starts from: carried over whole, carried over without heads, or heads only made larger.
 
-The last two are controls that tell a larger head from a learned prior: ``transfer: body`` keeps the pretrained body and
-takes the heads of the untrained network, ``rescale`` keeps the untrained network and scales its heads until its outputs
-are as large as those of the pretrained one.
+Weights that may have seen what a run is tested on are refused.  The last two ways are controls that tell a larger head
+from a learned prior: ``transfer: body`` keeps the pretrained body and takes the heads of the untrained network,
+``rescale`` keeps the untrained network and scales its heads until its outputs are as large as those of the pretrained
+one.
 """
+
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from priorbench.backbones.base import Backbone, GradientBackbone
 from priorbench.errors import PriorbenchError
-from priorbench.training.model import State, transfer
+from priorbench.runs import Spec
+from priorbench.training.data import Data, Inputs, Source, fingerprints
+from priorbench.training.model import State, build, transfer
+from priorbench.training.report import say
 from priorbench.training.store import Store
 
 STRUCTURES = 16  # of the training side, on which the size of outputs is measured
+
+
+def require_parent(spec: Spec, inputs: Inputs) -> None:
+    """Refuse a strategy that needs pretrained weights and has none, and one that has some and needs none."""
+    wanted, strategy = spec.get("pretraining") or spec.get("rescale"), spec["strategy"]
+    if wanted and inputs.parent is None:
+        raise PriorbenchError(f"strategy {strategy!r} starts from pretraining {wanted!r}: give its weights (--parent)")
+    if not wanted and inputs.parent is not None:
+        raise PriorbenchError(f"strategy {strategy!r} starts from scratch, yet {inputs.parent} was given as --parent")
+
+
+def check_parent_data(path: Path | None, parent: dict[str, Any], data: Data, spec: Spec) -> None:
+    """Weights that were pretrained on another split of the same frames may have seen this run's test structures."""
+    if spec.get("pretraining_dataset"):
+        return
+    for name, own in (("data_hash", data.data_hash), ("split_hash", data.split_hash)):
+        if parent[name] != own:
+            raise PriorbenchError(
+                f"{path}: wrong parent: {name} is {parent[name]}, not {own}; pretrain on the same split"
+            )
+
+
+def check_unseen(path: Path | None, parent: dict[str, Any], source: Source, split: Path) -> None:
+    """Another dataset may hold some of the same structures: none of this run's test side may be among them."""
+    test = fingerprints(source.frames, source.side(split, "test"))
+    shared = len(set(test) & set(parent["seen"]))
+    if shared:
+        raise PriorbenchError(
+            f"{path}: pretrained on {shared} of the {len(test)} test structures; take datasets that share none, or "
+            "official sides"
+        )
+
+
+def start_from(model: Backbone, state: State, spec: Spec, data: Data, where: str) -> None:
+    """Take from the pretrained weights what the strategy asks for."""
+    if spec.get("rescale"):
+        pretrained = build(spec["backbone"], spec["seed"])
+        transfer(pretrained, state, where)
+        factors = rescale_heads(model, pretrained.to(spec["device"]), data.train)
+        say(spec["seed"], "heads scaled by " + ", ".join(f"{f:.3g} ({what})" for what, f in factors.items()))
+    elif spec.get("transfer", "all") == "body":
+        carry_body(model, state, where)
+    else:
+        transfer(model, state, where)
 
 
 def carry_body(model: Backbone, state: State, where: str) -> None:
