@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from priorbench.datasets.blocks import Block, assemble, rectangular
 from priorbench.errors import PriorbenchError
 from priorbench.frames import NEITHER, TEST, TRAIN, Frames
-from priorbench.splits import SIDES, load_split, split
+from priorbench.splits import SIDES, load_split, split, whole_sides
 
 SPEC = {
     "train": 0.8,
@@ -203,6 +203,23 @@ def test_what_nothing_can_be_compared_to_is_counted(tmp_path: Path) -> None:
     splitting(path, train=0.5, validation=0.2)  # the group of twenty is the training side
     assert contents(path)["not_comparable"] == {"validation": 8, "test": 12}
     assert contents(path)["closest"] == {"validation": None, "test": None}
+
+
+@pytest.mark.parametrize("changes", [{}, {"max_train": 6}, {"max_validation": 1, "max_test": 2, "seed": 3}])
+def test_whole_sides_are_those_of_the_split_before_anything_is_left_out(tmp_path: Path, changes: dict) -> None:
+    path = copies(tmp_path, 0.02)
+    whole = whole_sides(Frames.load(path), {**SPEC, **changes}, "here")
+    kept = splitting(path, **changes, separation=0.0)
+    assert {side: list(whole[side]) for side in SIDES} == {side: list(kept[side]) for side in SIDES}
+    fewer = splitting(path, **changes)
+    assert list(fewer["train"]) == list(whole["train"])
+    assert contents(path)["left_out"] != {"validation": 0, "test": 0}
+
+
+def test_whole_sides_of_official_ones(tmp_path: Path) -> None:
+    path = official(tmp_path, [TRAIN] * 8 + [TEST] * 2)
+    whole, kept = whole_sides(Frames.load(path), SPEC, "here"), splitting(path)
+    assert {side: list(whole[side]) for side in SIDES} == {side: list(kept[side]) for side in SIDES}
 
 
 def test_what_is_left_out_does_not_depend_on_how_much_is_trained_on(tmp_path: Path) -> None:

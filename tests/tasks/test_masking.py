@@ -298,6 +298,19 @@ def test_structures_without_any_hydrogen_to_hide_are_refused(tmp_path):
             Masking(MaskingOptions(rule=rule)).check(store)
 
 
+@pytest.mark.parametrize(("hydrogens", "idle"), [(0, 1), (1, 0), (2, 0)])
+def test_one_hydrogen_is_enough_for_the_released_rule(hydrogens: int, idle: int, tmp_path):
+    frames = make_frames(2)
+    numbers, second = frames.atomic_numbers.copy(), np.arange(len(frames.atomic_numbers))[frames.atoms_of(1)]
+    numbers[second[numbers[second] == 1][hydrogens:]] = 8
+    store = make_store(replace(frames, atomic_numbers=numbers), tmp_path)
+    assert Masking(MaskingOptions(rule="released")).check(store) == idle
+
+
+def test_one_molecule_is_enough(store):
+    assert Masking(MaskingOptions(ratio=1 / 8)).check(store) == 0  # of eight
+
+
 def test_a_structure_without_intact_molecules_is_visited_without_a_loss(tmp_path):
     # Four of the 20,000 structures of revised MD17 share a proton within the molecule: all of them were refused.
     frames = make_frames(2)
