@@ -16,6 +16,7 @@ from tests.plan.conftest import FLOPS, SETUP, START, STEP, TEST, VALIDATION, exp
 
 MASK = ("water", "egnn", "pretrain", "mask")
 SCRATCH = ("water", "egnn", "finetune", "scratch")
+NARROW = 8 / 128  # width of the networks over that of the report's
 
 
 def prices(machine: Path | None = None, measured: bool = True, known: Sizes | None = None, **changes: Any) -> Prices:
@@ -104,17 +105,17 @@ def test_another_machine_is_slower_by_its_matrix_product(worker: list[dict[str, 
 def test_without_timing_seconds_follow_from_the_share_of_a_report(worker: list[dict[str, Any]], reports: Path) -> None:
     found = prices(measured=False)
     assert not worker[0]["timed"]
-    step = FLOPS["potential"] / (0.2 * 50e9)  # a fifth of a core's rate
+    step = FLOPS["potential"] / (0.2 * NARROW * 50e9)  # a fifth of a core's rate
     assert found.of[SCRATCH].step == pytest.approx(step)
     assert found.of[SCRATCH].validation == found.of[SCRATCH].test == pytest.approx(0.4 * step)
-    assert found.of[MASK].step == pytest.approx(FLOPS["masking"] / (0.1 * 50e9))
+    assert found.of[MASK].step == pytest.approx(FLOPS["masking"] / (0.1 * NARROW * 50e9))
     assert found.start == 1.7
     assert "not timed; share of the matrix product rate in the report of a processor" in found.basis
 
 
 def test_what_the_report_has_not_is_said(worker: list[dict[str, Any]], reports: Path) -> None:
     notes = prices(measured=False).notes
-    width = "shares are those of networks of width 128, not 8: narrower networks reach less and take longer"
+    width = "shares are those of networks of width 128, not 8, taken as 0.0625 of them, in proportion: a rough guess"
     assert notes.count(width) == 1
     assert "the report has no gns potential: the share is that of egnn potential" in notes
 
@@ -131,7 +132,7 @@ def test_a_gpu_without_a_report_has_flops_alone(worker: list[dict[str, Any]], re
 def test_a_gpu_is_judged_by_the_report_of_one(worker: list[dict[str, Any]], reports: Path) -> None:
     write_json(reports / "gpu.json", report("cuda", gpu="a GPU", matmul_gflops=50_000.0))
     found = prices(device="cuda")
-    assert found.of[SCRATCH].step == pytest.approx(FLOPS["potential"] / (0.2 * 50e12))
+    assert found.of[SCRATCH].step == pytest.approx(FLOPS["potential"] / (0.2 * NARROW * 50e12))
     with pytest.raises(PriorbenchError, match="measured on cpu, the experiment is for cuda"):
         prices(machine=reports / "machine.json", device="cuda")
 

@@ -40,8 +40,9 @@ def shared(counted: Mapping[Key, Price], known: Mapping[Key, tuple[Stage, Sizes]
     prices = {}
     for key, price in counted.items():
         stage, sizes = known[key]
-        row, differences = _nearest(report, stage.spec, sizes.mean_atoms)
-        prices[key] = _price(price.flops, row["priorbench"], rate, tested=stage.spec["task"]["name"] == FINETUNING)
+        row, differences, narrow = _nearest(report, stage.spec, sizes.mean_atoms)
+        tested = stage.spec["task"]["name"] == FINETUNING
+        prices[key] = _price(price.flops, row["priorbench"], rate * narrow, tested)
         notes += [text for text in differences if text not in notes]
     starts = [row["seconds"] for row in report["suites"].get("startup", [])]
     basis = f"not timed; share of the matrix product rate in the report of {m['gpu'] or m['cpu']}, {m['cores']} cores"
@@ -55,8 +56,12 @@ def _price(flops: float, measured: Mapping[str, Any], rate: float, tested: bool)
     return Price(flops, step, forward, forward if tested else 0.0, 0.0)
 
 
-def _nearest(report: Report, spec: Mapping[str, Any], atoms: float) -> tuple[dict[str, Any], list[str]]:
-    """The cell of the report most like a run, and in what it is not."""
+def _nearest(report: Report, spec: Mapping[str, Any], atoms: float) -> tuple[dict[str, Any], list[str], float]:
+    """The cell of the report most like a run, in what it is not, and the part of its share that a narrower one reaches.
+
+    Of the work on an edge, the arithmetic grows with the square of the width and the memory that is moved with the
+    width: what is bound by memory reaches a share in proportion to the width.
+    """
     rows = report["suites"].get("steps", [])
     if not rows:
         raise PriorbenchError("the report has no steps; make one with priorbench bench --suites steps startup")
@@ -66,7 +71,7 @@ def _nearest(report: Report, spec: Mapping[str, Any], atoms: float) -> tuple[dic
         return row["backbone"] != architecture, row["task"] != task, abs(row["atoms"] - atoms)
 
     row = min(rows, key=unlike)
-    differences = []
+    differences, narrow = [], 1.0
     if unlike(row)[:2] != (False, False):
         differences.append(
             f"the report has no {architecture} {task}: the share is that of {row['backbone']} {row['task']}"
@@ -74,6 +79,7 @@ def _nearest(report: Report, spec: Mapping[str, Any], atoms: float) -> tuple[dic
     default = schemas()["backbone"][row["backbone"]]["properties"].get("width", {}).get("default")
     width = spec["backbone"].get("width")
     if width is not None and default is not None and width != default:
-        wrong = "narrower networks reach less and take longer" if width < default else "wider networks reach more"
-        differences.append(f"shares are those of networks of width {default}, not {width}: {wrong}")
-    return row, differences
+        narrow = min(1.0, width / default)
+        rule = f"taken as {narrow:.3g} of them, in proportion" if width < default else "which reach more"
+        differences.append(f"shares are those of networks of width {default}, not {width}, {rule}: a rough guess")
+    return row, differences, narrow
