@@ -89,7 +89,8 @@ def test_forces_and_stress_are_derivatives_of_the_energy(trained, inputs, archit
     atoms.calc = quiet(trained({**EGNN, "architecture": architecture}), dtype="float64")
     stress, forces = atoms.get_stress(), atoms.get_forces()
     np.testing.assert_allclose(stress, calculate_numerical_stress(atoms, eps=1e-5), atol=1e-7)
-    np.testing.assert_allclose(forces[:3], calculate_numerical_forces(atoms, eps=1e-4, iatoms=range(3)), atol=1e-6)
+    # Small steps: the slope of PaiNN's forces jumps where a pair crosses the cutoff.
+    np.testing.assert_allclose(forces[:3], calculate_numerical_forces(atoms, eps=1e-5, iatoms=range(3)), atol=1e-6)
     assert np.abs(stress).max() > 1e-4
     again = atoms.calc.get_property("forces", atoms)
     np.testing.assert_allclose(atoms.get_forces(), again)
