@@ -16,6 +16,7 @@ from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import predict
 from priorbench.frames import Frames
 from priorbench.potential.calculator import DomainWarning
+from priorbench.registry import load
 from priorbench.training.data import Source
 from priorbench.training.labels import Labels
 from priorbench.training.model import load_model, save_model
@@ -235,6 +236,14 @@ def test_what_is_no_potential_is_refused(trained, change, message, tmp_path):
     save_model(tmp_path / "other.safetensors", state, metadata)
     with pytest.raises(PriorbenchError, match=message):
         load_potential(tmp_path / "other.safetensors")
+
+
+def test_a_network_whose_weights_meant_another_function_is_refused(trained, monkeypatch):
+    """PaiNN's envelope changed, and neither options nor weights tell."""
+    path = trained(EGNN)
+    monkeypatch.setattr(load("backbone", "egnn"), "form", 99)
+    with pytest.raises(PriorbenchError, match="another function in the egnn of now; train it again"):
+        load_potential(path)
 
 
 @pytest.mark.parametrize("options", [{"dtype": "float16"}, {"skin": -1}, {"outside": "maybe"}])

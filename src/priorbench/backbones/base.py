@@ -41,12 +41,14 @@ class Backbone(nn.Module):
     force-centric).  ``symmetries`` are those of the energy and vectors of this very instance; every one declared is
     proven by the shared tests and every other one is shown to be broken.  ``moves_atoms`` says whether the layers move
     coordinates of their own, which ``displacements`` then gives.  ``heads`` names the modules behind ``features`` and
-    what each predicts; everything else is the body.
+    what each predicts; everything else is the body.  ``form`` is raised when the same options and weights come to mean
+    another function, so that no network trained before is taken for one of now.
     """
 
     Options: ClassVar[type[BackboneOptions]]
     readout: ClassVar[Literal["gradient", "vector"]]
     moves_atoms: ClassVar[bool] = False
+    form: ClassVar[int] = 1
     heads: ClassVar[Heads]
 
     @property

@@ -11,8 +11,8 @@ and then an update block give:
     Δv_i = a_vv(s_i, ‖V v_i‖) ∘ U v_i
 
 The energy is a sum over atoms of what a readout makes of s_i, and forces are −∂E/∂r.  The filters W vanish at the
-cutoff with the paper's cosine.  With the polynomial of the other backbones, which is flat almost up to the cutoff, a
-network learns worse from few structures (workflow/presets/anchor.yaml).
+cutoff with the paper's cosine.  With the polynomial of the other backbones, which is still 0.86 at half the cutoff
+where the cosine is 0.5, a network learned ethanol worse from 1000 structures (workflow/presets/anchor.yaml).
 """
 
 import math
@@ -106,6 +106,7 @@ class PaiNN(GradientBackbone):
 
     Options = PaiNNOptions
     heads: ClassVar[Heads] = {"head": "energies"}
+    form = 2  # the first vanished at the cutoff with a polynomial
 
     def __init__(self, options: PaiNNOptions) -> None:
         super().__init__()

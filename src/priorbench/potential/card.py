@@ -8,7 +8,7 @@ from ase.data import chemical_symbols
 from priorbench.analysis.text import number
 from priorbench.backbones.base import Backbone
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json, to_json
+from priorbench.io import read_object, to_json
 from priorbench.potential.calculator import load_network
 from priorbench.potential.domain import Domain
 from priorbench.training.labels import Labels
@@ -59,7 +59,7 @@ def _test_errors(path: Path) -> dict[str, Any] | None:
     """What the run's test found, where its file still lies beside the network's."""
     beside = path.with_name("test.json")
     try:
-        record = read_json(beside) if beside.exists() else None
+        record = read_object(beside, (), "") if beside.exists() else None
     except PriorbenchError:
         return None
     if record is None:

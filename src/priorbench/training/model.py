@@ -42,7 +42,8 @@ def checksum(state: State) -> str:
 def save_model(path: Path, state: State, metadata: dict[str, Any]) -> None:
     """Write ``state`` with ``metadata`` (spec, labels, checksum …)."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
-    write_tensors(path, arrays, {**metadata, "checksum": checksum(state)})
+    form = load("backbone", metadata["spec"]["backbone"]["architecture"]).form
+    write_tensors(path, arrays, {**metadata, "checksum": checksum(state), "form": form})
 
 
 def load_model(path: Path) -> tuple[State, dict[str, Any]]:
@@ -53,6 +54,9 @@ def load_model(path: Path) -> tuple[State, dict[str, Any]]:
     state = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if checksum(state) != metadata["checksum"]:
         raise PriorbenchError(f"{path}: weights do not match their checksum; delete the file and train again")
+    architecture = metadata["spec"]["backbone"]["architecture"]
+    if metadata.get("form", 1) != load("backbone", architecture).form:
+        raise PriorbenchError(f"{path}: its weights mean another function in the {architecture} of now; train it again")
     return state, metadata
 
 
