@@ -84,14 +84,21 @@ def test_no_runs_no_report(tmp_path: Path):
 
 
 @pytest.mark.parametrize("shown", [summary, load_parts])
-@pytest.mark.parametrize(("content", "said"), [("{}", "no field '"), ("[]", "object is expected, found list")])
-def test_damaged_verdicts_are_said_in_one_line(shown, content: str, said: str, simulated: Path, tmp_path: Path):
+@pytest.mark.parametrize("file", ["claims.json", "answer/answer.json"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{}", "no field '"), ('{"evidence": {}}', "no field '"), ("[]", "object is expected, found list")],
+)
+def test_damaged_verdicts_are_said_in_one_line(
+    shown, file: str, content: str, said: str, simulated: Path, tmp_path: Path
+):
     for name in ("runs.csv", "curves.csv", "statistics.json"):
         (tmp_path / name).write_bytes((simulated / name).read_bytes())
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/rmse.md").write_text("")
-    (tmp_path / "claims.json").write_text(content)
-    with pytest.raises(PriorbenchError, match=rf"claims\.json: .*{said}.* again"):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(PriorbenchError, match=rf"{file}: .*{said}.* again"):
         shown(tmp_path)
 
 

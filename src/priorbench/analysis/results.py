@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from priorbench.analysis.intervals import LEVEL, MARGIN, Estimate, Paired
 from priorbench.analysis.within import Within
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_json, write_json
+from priorbench.io import read_json, read_object, write_json
 
 Quantity = Literal["force", "energy"]
 QUANTITY_NAMES: tuple[Quantity, ...] = ("force", "energy")
@@ -191,6 +191,18 @@ def load_statistics(path: Path) -> Statistics:
         raise PriorbenchError(f"{path}: {where}: {first['msg']}; make the statistics again") from None
     except (KeyError, TypeError) as error:
         raise PriorbenchError(f"{path}: made by another version ({error}); make the statistics again") from None
+
+
+def load_claims(experiment: Path) -> dict[str, Any] | None:
+    """Read ``claims.json``; None where there is none, as of an experiment that was made for a question."""
+    path = experiment / "claims.json"
+    return read_object(path, ("claims", "evidence"), "run `priorbench claims` again") if path.is_file() else None
+
+
+def load_answer(experiment: Path) -> dict[str, Any] | None:
+    """Read ``answer/answer.json``; None where there is none, as of an experiment that was made for the claims."""
+    path, keys = experiment / "answer" / "answer.json", ("question", "title", "verdict", "evidence")
+    return read_object(path, keys, "run `priorbench answer` again") if path.is_file() else None
 
 
 def _strategy(item: dict[str, Any]) -> StrategyResult:

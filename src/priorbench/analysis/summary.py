@@ -1,10 +1,18 @@
 """What ``make run`` prints at the end: the table, the verdicts, whether the numbers can carry them, where time went."""
 
 from pathlib import Path
+from typing import Any
 
 from priorbench.analysis import accounting
 from priorbench.analysis.cases import correction, joined
-from priorbench.analysis.results import Comparison, PretrainingResult, Statistics, load_statistics
+from priorbench.analysis.results import (
+    Comparison,
+    PretrainingResult,
+    Statistics,
+    load_answer,
+    load_claims,
+    load_statistics,
+)
 from priorbench.analysis.text import MISSING, change, number
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_object
@@ -34,8 +42,8 @@ def summary(experiment_dir: Path) -> str:
     statistics = load_statistics(experiment_dir / "statistics.json")
     parts = [
         table.read_text(encoding="utf-8"),
-        _block("Verdicts", _verdicts(experiment_dir / "claims.json")),
-        _block("Answer", _answer(experiment_dir / "answer" / "answer.json")),
+        _block("Verdicts", _verdicts(load_claims(experiment_dir))),
+        _block("Answer", _answer(load_answer(experiment_dir))),
         _block("Masking, change of force RMSE in %, 95 % interval and its half-width", _half_widths(statistics)),
         _block("Pretraining, validation loss from start to best", _pretraining(statistics)),
         _block("Scratch, validation force RMSE over the trivial predictor's", _ratios(statistics)),
@@ -49,11 +57,9 @@ def _block(title: str, lines: list[str]) -> str:
     return f"{title}\n" + "".join(f"  {line}\n" for line in lines) if lines else ""
 
 
-def _verdicts(path: Path) -> list[str]:
-    if not path.is_file():
-        return []  # the experiment was made for a question, not for the claims
-    lines, content = [], read_object(path, ["claims"], "run `priorbench claims` again")
-    for item in content["claims"]:
+def _verdicts(content: dict[str, Any] | None) -> list[str]:
+    lines = []
+    for item in content["claims"] if content else ():
         lines.append(f"{item['id']}  {item['claim']}")
         if item["reason"]:
             lines.append(f"      not tested in this experiment: {item['reason']}")
@@ -62,11 +68,8 @@ def _verdicts(path: Path) -> list[str]:
     return lines
 
 
-def _answer(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    content = read_object(path, ("question", "title", "verdict"), "run `priorbench answer` again")
-    return [f"{content['question']}  {content['title']}", f"      {content['verdict']}"]
+def _answer(content: dict[str, Any] | None) -> list[str]:
+    return [f"{content['question']}  {content['title']}", f"      {content['verdict']}"] if content else []
 
 
 def _half_widths(statistics: Statistics) -> list[str]:

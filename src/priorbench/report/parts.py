@@ -8,11 +8,8 @@ import pandas as pd
 
 from priorbench.analysis.evidence import Weight, recipe_share
 from priorbench.analysis.records import load_curves, load_runs, read_table
-from priorbench.analysis.results import Statistics, StrategyResult, load_statistics
+from priorbench.analysis.results import Statistics, StrategyResult, load_answer, load_claims, load_statistics
 from priorbench.errors import PriorbenchError
-from priorbench.io import read_object
-
-ANSWER, CLAIMS = "answer/answer.json", "claims.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +81,5 @@ def diverged(result: StrategyResult) -> str:
 
 def _load(name: str, folder: Path) -> Part:
     tables = load_runs(folder / "runs.csv"), load_curves(folder / "curves.csv")
-    mend = "make the verdicts again"
-    files = (folder / file for file in (CLAIMS, ANSWER))
-    judged = [read_object(path, ["evidence"], mend) if path.is_file() else None for path in files]
+    judged = load_claims(folder), load_answer(folder)
     return Part(name, folder, *tables, load_statistics(folder / "statistics.json"), *judged)
