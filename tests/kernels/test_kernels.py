@@ -124,13 +124,14 @@ def test_edges_may_be_given_in_any_integer_type():
 
 
 @pytest.mark.parametrize("kind", ["polynomial", "cosine"])
-def test_geometry_is_differentiable_twice(kind, double):
+@pytest.mark.parametrize("cutoff", [1.5, 5.0])  # Å; some pairs, or none, are farther apart
+def test_geometry_is_differentiable_twice(kind, cutoff, double):
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(6, 3, generator=generator) * 2
     receivers, senders = torch.tensor([(i, j) for i in range(6) for j in range(6) if i != j]).T
     order, shifts = EdgeOrder.of(senders, receivers, 6), torch.zeros(30, 3)
     positions.requires_grad_()
-    function = lambda r: geometry(order, 4, 1.5, kind, r, shifts)  # noqa: E731
+    function = lambda r: geometry(order, 4, cutoff, kind, r, shifts)  # noqa: E731
     assert torch.autograd.gradcheck(function, (positions,))
     assert torch.autograd.gradgradcheck(function, (positions,))
 

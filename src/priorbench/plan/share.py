@@ -40,9 +40,9 @@ def shared(counted: Mapping[Key, Price], known: Mapping[Key, tuple[Stage, Sizes]
     prices = {}
     for key, price in counted.items():
         stage, sizes = known[key]
-        row, differences, narrow = _nearest(report, stage.spec, sizes.mean_atoms)
+        row, differences, part = _nearest(report, stage.spec, sizes.mean_atoms)
         tested = stage.spec["task"]["name"] == FINETUNING
-        prices[key] = _price(price.flops, row["priorbench"], rate * narrow, tested)
+        prices[key] = _price(price.flops, row["priorbench"], rate * part, tested)
         notes += [text for text in differences if text not in notes]
     starts = [row["seconds"] for row in report["suites"].get("startup", [])]
     basis = f"not timed; share of the matrix product rate in the report of {m['gpu'] or m['cpu']}, {m['cores']} cores"
@@ -71,7 +71,7 @@ def _nearest(report: Report, spec: Mapping[str, Any], atoms: float) -> tuple[dic
         return row["backbone"] != architecture, row["task"] != task, abs(row["atoms"] - atoms)
 
     row = min(rows, key=unlike)
-    differences, narrow = [], 1.0
+    differences, part = [], 1.0
     if unlike(row)[:2] != (False, False):
         differences.append(
             f"the report has no {architecture} {task}: the share is that of {row['backbone']} {row['task']}"
@@ -79,7 +79,7 @@ def _nearest(report: Report, spec: Mapping[str, Any], atoms: float) -> tuple[dic
     default = schemas()["backbone"][row["backbone"]]["properties"].get("width", {}).get("default")
     width = spec["backbone"].get("width")
     if width is not None and default is not None and width != default:
-        narrow = min(1.0, width / default)
-        rule = f"taken as {narrow:.3g} of them, in proportion" if width < default else "which reach more"
+        part = min(1.0, width / default)
+        rule = f"taken as {part:.3g} of them, in proportion" if width < default else "which reach more"
         differences.append(f"shares are those of networks of width {default}, not {width}, {rule}: a rough guess")
-    return row, differences, narrow
+    return row, differences, part

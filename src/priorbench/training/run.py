@@ -40,7 +40,7 @@ from priorbench.training.parallel import Ranks, ranks_from_environment
 from priorbench.training.process import prepare_torch
 from priorbench.training.progress import Outcome
 from priorbench.training.report import Reporter, say, whereabouts, write_progress
-from priorbench.training.start import check_parent_data, check_unseen, require_parent, start_from
+from priorbench.training.start import check_unseen, require_parent, start_from
 
 OUTPUTS = ("model.safetensors", "metrics.csv", "run.json", "test.json")
 Parent = tuple[State, dict[str, Any]]
@@ -155,9 +155,7 @@ def _run(
     initial = checksum(snapshot(model))
     parent = load_parent(inputs.parent, spec) if inputs.parent else None
     if parent is not None:
-        check_parent_data(inputs.parent, parent[1], data, spec)
-        if spec.get("pretraining_dataset"):
-            check_unseen(inputs.parent, parent[1], source, inputs.split)
+        check_unseen(inputs, parent[1], spec, data, source)
     model.to(spec["device"])
     if parent is not None:
         start_from(model, parent[0], spec, data, str(inputs.parent))

@@ -6,7 +6,6 @@ from a learned prior: ``transfer: body`` keeps the pretrained body and takes the
 one.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,25 +31,21 @@ def require_parent(spec: Spec, inputs: Inputs) -> None:
         raise PriorbenchError(f"strategy {strategy!r} starts from scratch, yet {inputs.parent} was given as --parent")
 
 
-def check_parent_data(path: Path | None, parent: dict[str, Any], data: Data, spec: Spec) -> None:
-    """Weights that were pretrained on another split of the same frames may have seen this run's test structures."""
-    if spec.get("pretraining_dataset"):
+def check_unseen(inputs: Inputs, parent: dict[str, Any], spec: Spec, data: Data, source: Source) -> None:
+    """Refuse weights that may have seen this run's test structures: of another split, or of data that hold some."""
+    if not spec.get("pretraining_dataset"):
+        for name, own in (("data_hash", data.data_hash), ("split_hash", data.split_hash)):
+            if parent[name] != own:
+                raise PriorbenchError(
+                    f"{inputs.parent}: wrong parent: {name} is {parent[name]}, not {own}; pretrain on the same split"
+                )
         return
-    for name, own in (("data_hash", data.data_hash), ("split_hash", data.split_hash)):
-        if parent[name] != own:
-            raise PriorbenchError(
-                f"{path}: wrong parent: {name} is {parent[name]}, not {own}; pretrain on the same split"
-            )
-
-
-def check_unseen(path: Path | None, parent: dict[str, Any], source: Source, split: Path) -> None:
-    """Another dataset may hold some of the same structures: none of this run's test side may be among them."""
-    test = fingerprints(source.frames, source.side(split, "test"))
+    test = fingerprints(source.frames, source.side(inputs.split, "test"))
     shared = len(set(test) & set(parent["seen"]))
     if shared:
         raise PriorbenchError(
-            f"{path}: pretrained on {shared} of the {len(test)} test structures; take datasets that share none, or "
-            "official sides"
+            f"{inputs.parent}: pretrained on {shared} of the {len(test)} test structures; take datasets that share "
+            "none, or official sides"
         )
 
 
