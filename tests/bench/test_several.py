@@ -8,10 +8,10 @@ from priorbench.bench import packed, parallel, scale
 from priorbench.bench.boxes import write_boxes
 from priorbench.bench.cells import Setting, own
 from priorbench.bench.options import Cell, Options
-from priorbench.bench.process import together
 from priorbench.bench.suite import Log
 from priorbench.errors import PriorbenchError
 from tests.bench.conftest import MACHINE
+from tests.processes import together
 
 OPTIONS: dict[str, Any] = {"atoms": (24,), "batch_size": 2, "threads": 2, "seconds": 0.0}
 
@@ -30,13 +30,12 @@ def test_two_processes_are_measured_beside_one(tmp_path, in_this_process: Any, m
     assert row["two_processes"]["steps"] >= 3
 
 
-@pytest.mark.slow
 def test_two_processes_really_share_their_steps(tmp_path) -> None:
     write_boxes(tmp_path, 24, 3.4, 4)
     cell = {"backbone": "gns", "task": "masking", "atoms": 24, "batch_size": 2, "threads": 1, "device": "cpu"}
     settings = {"layers": 1, "width": 8}
     arguments = {**cell, "seconds": 0.0, "folder": str(tmp_path), "settings": settings, "steps": 5, "divided": True}
-    first, second = together("priorbench.bench.cells:own", [arguments] * 2)
+    first, second = together(own, [arguments] * 2, tmp_path)
     assert first["steps"] == second["steps"] == 5
 
 

@@ -20,7 +20,8 @@ from priorbench.runs import CHECKPOINT
 from priorbench.training import checkpoint
 from priorbench.training.data import Inputs
 from priorbench.training.run import run
-from tests.training.test_checkpoint import EPOCHS, case, same, started
+from tests.processes import started
+from tests.training.test_checkpoint import EPOCHS, case, same
 from tests.training.test_run import record
 
 KILLS = 100

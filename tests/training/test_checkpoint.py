@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from priorbench.training import checkpoint
 from priorbench.training.data import Inputs
 from priorbench.training.run import run, run_all
 from tests.networks import CUTOFF
+from tests.processes import started
 from tests.training.conftest import BACKBONE, spec
 from tests.training.test_run import metrics, record
 
@@ -175,22 +175,6 @@ def test_the_command_says_that_it_wants_to_be_run_again(
     assert main(arguments) == TRY_AGAIN
     assert "seed 0  goes on at epoch 2, step 4 of 9\n" in capsys.readouterr().out
     assert main(arguments) == 0
-
-
-def started(job: Any, log: Path) -> int:
-    """A process that does the ``job``; forked, because starting PyTorch takes longer than the training."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        with log.open("w") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-            job()
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
 
 
 def test_killed_without_warning_at_any_moment(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import priorbench.training.loop
-from priorbench.bench.process import together
 from priorbench.io import read_json
 from priorbench.training.data import Inputs
 from priorbench.training.loop import LOOK_EVERY, Loop
 from priorbench.training.model import load_model
 from priorbench.training.run import run, run_all
+from tests.processes import together
 from tests.training.conftest import spec, write_inputs
 from tests.training.test_run import metrics, record
 
@@ -64,10 +64,9 @@ def job(folder: str, output: str) -> None:
     run(spec(backbone=EGNN, training=WILD), inputs, 1, Path(output))
 
 
-@pytest.mark.slow
 def test_processes_that_train_together_stop_together(tmp_path: Path) -> None:
     write_inputs(tmp_path)
-    together("tests.training.test_divergence:job", [{"folder": str(tmp_path), "output": str(tmp_path / "two")}] * 2)
+    together(job, [{"folder": str(tmp_path), "output": str(tmp_path / "two")}] * 2, tmp_path)
     found = record(tmp_path / "two")
     assert (found["status"], found["processes"]) == ("diverged", 2)
     assert SAID.fullmatch(found["diverged_at"])

@@ -19,19 +19,19 @@ from priorbench.training.data import Inputs
 from priorbench.training.run import run
 from tests.training.conftest import spec
 
-SEEDS = (0, 1, 2)
+TWO, THREE = (0, 1), (0, 1, 2)  # seeds; every one is a process to start
 
 
-def arguments(inputs: Inputs, folder: Path, epochs: int, at_once: int) -> list[str]:
+def arguments(inputs: Inputs, folder: Path, epochs: int, at_once: int, seeds: tuple[int, ...]) -> list[str]:
     training = {"epochs": epochs, "batch_size": 2, "learning_rate": 1e-3}
-    given = joined([spec(seed=seed, training=training) for seed in SEEDS])
-    data = ["--frames", inputs.frames, "--neighbours", inputs.neighbours, "--split", *[inputs.split] * len(SEEDS)]
-    outputs = [folder / f"seed{seed}" for seed in SEEDS]
+    given = joined([spec(seed=seed, training=training) for seed in seeds])
+    data = ["--frames", inputs.frames, "--neighbours", inputs.neighbours, "--split", *[inputs.split] * len(seeds)]
+    outputs = [folder / f"seed{seed}" for seed in seeds]
     return [*map(str, ["finetune", "--spec", json.dumps(given), *data, "--at-once", at_once, "--output", *outputs])]
 
 
-def same_as_alone(inputs: Inputs, folder: Path, epochs: int) -> None:
-    for seed in SEEDS:
+def same_as_alone(inputs: Inputs, folder: Path, epochs: int, seeds: tuple[int, ...]) -> None:
+    for seed in seeds:
         training = {"epochs": epochs, "batch_size": 2, "learning_rate": 1e-3}
         run(spec(seed=seed, training=training), inputs, 1, folder / f"alone{seed}")
         for name in ("model.safetensors", "test.json"):
@@ -42,8 +42,8 @@ def same_as_alone(inputs: Inputs, folder: Path, epochs: int) -> None:
 
 
 def test_a_seed_leaves_the_same_bytes_beside_others_and_alone(inputs: Inputs, tmp_path: Path) -> None:
-    assert main(arguments(inputs, tmp_path, 2, 2)) == 0
-    same_as_alone(inputs, tmp_path, 2)
+    assert main(arguments(inputs, tmp_path, 2, 2, THREE)) == 0
+    same_as_alone(inputs, tmp_path, 2, THREE)
 
 
 def epochs_of(place: Path) -> int:
@@ -52,9 +52,9 @@ def epochs_of(place: Path) -> int:
 
 
 def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "priorbench.cli", *arguments(inputs, tmp_path, 40, 3)]
+    command = [sys.executable, "-m", "priorbench.cli", *arguments(inputs, tmp_path, 12, 2, TWO)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    places = [tmp_path / f"seed{seed}" for seed in SEEDS]
+    places = [tmp_path / f"seed{seed}" for seed in TWO]
     while not all(epochs_of(place) for place in places):
         time.sleep(0.01)
         assert process.poll() is None
@@ -63,14 +63,14 @@ def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path) -> None:
     assert process.returncode == TRY_AGAIN, complaint
     assert complaint.splitlines()[-1].startswith("priorbench finetune: asked to stop: seed 0, ")
     assert all((place / CHECKPOINT).exists() for place in places)
-    assert main(arguments(inputs, tmp_path, 40, 3)) == 0
-    same_as_alone(inputs, tmp_path, 40)
-    assert [read_json(place / "run.json")["attempts"] for place in places] == [2, 2, 2]
+    assert main(arguments(inputs, tmp_path, 12, 2, TWO)) == 0
+    same_as_alone(inputs, tmp_path, 12, TWO)
+    assert [read_json(place / "run.json")["attempts"] for place in places] == [2, 2]
 
 
 def test_of_a_pack_a_finished_seed_is_kept_until_all_are(inputs: Inputs, tmp_path: Path, capfd: Any) -> None:
     """The workflow deletes the outputs of a job that was cut; what was done must not be trained again."""
-    given = arguments(inputs, tmp_path, 2, 2)
+    given = arguments(inputs, tmp_path, 2, 2, THREE)
     (tmp_path / "seed2").mkdir()
     (tmp_path / "seed2" / "model.safetensors").mkdir()  # cannot be replaced by a file
     assert main(given) == 1
@@ -81,12 +81,12 @@ def test_of_a_pack_a_finished_seed_is_kept_until_all_are(inputs: Inputs, tmp_pat
         (tmp_path / "seed0" / name).unlink()
     assert main(given) == 0
     assert "seed 0  goes on at epoch" in capfd.readouterr().out
-    same_as_alone(inputs, tmp_path, 2)
+    same_as_alone(inputs, tmp_path, 2, THREE)
 
 
 @pytest.mark.parametrize("at_once", ["0", "-1", "some"])
 def test_a_number_that_is_none_is_refused(at_once: str, inputs: Inputs, tmp_path: Path, capsys: Any) -> None:
-    given = arguments(inputs, tmp_path, 2, 2)
+    given = arguments(inputs, tmp_path, 2, 2, THREE)
     given[given.index("--at-once") + 1] = at_once
     try:
         code = main(given)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from priorbench.bench.process import together
 from priorbench.config import Training
 from priorbench.errors import PriorbenchError
 from priorbench.registry import TASKS
@@ -18,6 +17,7 @@ from priorbench.training.run import make_task
 from priorbench.training.step import accumulate, has_batch_statistics, take_step
 from tests.conftest import make_frames, make_store
 from tests.networks import specs
+from tests.processes import together
 
 pytestmark = pytest.mark.xdist_group("parallel")  # what they share is made once
 
@@ -67,7 +67,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict, dict]:
     finally:
         torch.set_default_dtype(torch.float32)
     arguments = {"folder": folder, "batches": [list(batch) for batch in BATCHES]}
-    first, second = together("tests.training.test_parallel:trained", [arguments] * 2)
+    first, second = together(trained, [arguments] * 2, Path(folder))
     return alone, first, second
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import priorbench.training.loop
-from priorbench.bench.process import together
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_json
 from priorbench.stop import Interrupted
@@ -19,6 +18,7 @@ from priorbench.training.model import load_model
 from priorbench.training.parallel import _first_node, _of_slurm
 from priorbench.training.run import run
 from tests.networks import CUTOFF
+from tests.processes import together
 from tests.training.conftest import spec, write_inputs
 from tests.training.test_run import metrics, record
 
@@ -54,7 +54,7 @@ def job(folder: str, output: str, cut: bool) -> str:
 
 def in_two(folder: Path, output: Path, cut: bool) -> list[str]:
     arguments = {"folder": str(folder), "output": str(output), "cut": cut}
-    return list(together("tests.training.test_ranks:job", [arguments] * 2))
+    return together(job, [arguments] * 2, folder)
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +103,13 @@ def test_processes_that_see_different_checkpoints_do_not_train_together(alone: P
     assert job(str(alone), str(alone / "seen"), True) == "cut"
     folders = [{"folder": str(alone), "output": str(alone / name), "cut": False} for name in ("seen", "unseen")]
     with pytest.raises(PriorbenchError, match="the processes of this run see different checkpoints"):
-        together("tests.training.test_ranks:job", folders)
+        together(job, folders, alone)
 
 
 def test_a_network_with_batch_statistics_says_that_it_needs_one_process(alone: Path) -> None:
     """Its loss would be another with other statistics."""
     with pytest.raises(PriorbenchError, match="ForceNet has batch statistics"):
-        together("tests.training.test_ranks:forcenet", [{"folder": str(alone)}] * 2)
+        together(forcenet, [{"folder": str(alone)}] * 2, alone)
 
 
 def forcenet(folder: str) -> None:

@@ -1,8 +1,7 @@
 """Several seeds in one process: the same bytes as in a process each, and clear about which seed failed."""
 
 import json
-import subprocess
-import sys
+import os
 import time
 
 import pandas as pd
@@ -15,6 +14,7 @@ from priorbench.io import read_json, write_json
 from priorbench.runs import joined
 from priorbench.training.data import inputs_by_run
 from priorbench.training.run import run_all
+from tests.processes import started
 from tests.training.conftest import BACKBONE, TEST, TRAIN, VALIDATION, from_mask, spec
 
 SEEDS = (0, 1, 2)
@@ -24,12 +24,6 @@ SMALL = {
     "gns": BACKBONE,
     "forcenet": BACKBONE | {"architecture": "forcenet", "frequencies": 4},
 }
-PRETRAIN_AND_FINETUNE = """
-import json, sys
-from priorbench.cli import main
-for arguments in json.loads(sys.argv[1]):
-    assert main(arguments) == 0
-"""
 
 
 @pytest.fixture
@@ -61,11 +55,16 @@ def pretraining(**changes):
     return spec("pretrain", **changes)
 
 
-def in_a_process(arguments):
-    command = [sys.executable, "-c", PRETRAIN_AND_FINETUNE, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def in_a_process(several, log):
+    """What the commands say, one after the other in a process of their own."""
+
+    def work():
+        for arguments in several:
+            assert main(arguments) == 0
+
+    child = started(work, log)
+    assert os.waitpid(child, 0)[1] == 0, log.read_text()
+    return log.read_text()
 
 
 def without(columns, folder):
@@ -77,8 +76,8 @@ def without(columns, folder):
 @pytest.mark.parametrize("architecture", SMALL)
 def test_a_seed_leaves_the_same_bytes_after_others_and_alone(architecture, files, tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
-    log = in_a_process(commands(files, SMALL[architecture], SEEDS, together))
-    in_a_process(commands(files, SMALL[architecture], SEEDS[-1:], alone))
+    log = in_a_process(commands(files, SMALL[architecture], SEEDS, together), tmp_path / "log")
+    in_a_process(commands(files, SMALL[architecture], SEEDS[-1:], alone), tmp_path / "other")
     for stage, names in (("pretrain", ["model.safetensors"]), ("finetune", ["model.safetensors", "test.json"])):
         after, single = (folder / stage / f"seed{SEEDS[-1]}" for folder in (together, alone))
         for name in names:

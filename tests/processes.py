@@ -1,0 +1,68 @@
+"""Processes of the tests, forked: to import PyTorch takes longer than what most of them do."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from priorbench.errors import PriorbenchError
+
+
+def started(job: Callable[[], Any], log: Path) -> int:
+    """Number of a process that does the ``job`` and exits with 1 where that fails; what it says goes to ``log``."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        # Not only the descriptors: what captures output has put files of its own into sys.
+        sys.stdout = sys.stderr = log.open("w", buffering=1)
+        for number in (1, 2):
+            os.dup2(sys.stdout.fileno(), number)
+        job()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def together(function: Callable[..., Any], several: list[dict[str, Any]], folder: Path) -> list[Any]:
+    """What ``function`` returns for each of the ``several`` arguments, in processes as torchrun would start them.
+
+    The first that fails ends the others; a :class:`PriorbenchError` of it is raised here.
+    """
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    answers = [folder / f"answer-{rank}.json" for rank in range(len(several))]
+    logs = [path.with_suffix(".log") for path in answers]
+
+    def job(rank: int) -> None:
+        of_torchrun = {"RANK": rank, "WORLD_SIZE": len(several), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ |= {name: str(value) for name, value in of_torchrun.items()}
+        try:
+            answer = {"result": function(**several[rank])}
+        except PriorbenchError as error:
+            answer = {"error": str(error)}
+        answers[rank].write_text(json.dumps(answer))
+        assert "result" in answer
+
+    children = {started(lambda rank=rank: job(rank), logs[rank]): rank for rank in range(len(several))}  # type: ignore[misc]
+    waiting, failed = set(children), None
+    while waiting:
+        child, status = os.wait()
+        waiting.discard(child)
+        if status and failed is None and child in children:
+            failed = children[child]
+            for other in waiting:
+                os.kill(other, signal.SIGKILL)
+    if failed is not None:
+        assert answers[failed].exists(), logs[failed].read_text()
+        raise PriorbenchError(json.loads(answers[failed].read_text())["error"])
+    return [json.loads(path.read_text())["result"] for path in answers]
