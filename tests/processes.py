@@ -10,26 +10,55 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from priorbench.cli import main
 from priorbench.errors import PriorbenchError
 
 
-def started(job: Callable[[], Any], log: Path) -> int:
+def started(job: Callable[[], Any], log: Path | None = None) -> int:
     """Number of a process that does the ``job`` and exits with 1 where that fails; what it says goes to ``log``."""
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        # Not only the descriptors: what captures output has put files of its own into sys.
-        sys.stdout = sys.stderr = log.open("w", buffering=1)
-        for number in (1, 2):
-            os.dup2(sys.stdout.fileno(), number)
+        for number in (signal.SIGTERM, signal.SIGINT):  # who forks may be about to handle them
+            signal.signal(number, signal.SIG_DFL)
+        if log is not None:
+            # Not only the descriptors: what captures output has put files of its own into sys.
+            sys.stdout = sys.stderr = log.open("w", buffering=1)
+            for number in (1, 2):
+                os.dup2(sys.stdout.fileno(), number)
         job()
         code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
+
+
+class Forked:
+    """Stands in for ``subprocess.Popen`` where that starts ``python -m priorbench.cli``."""
+
+    def __init__(self, command: list[str]) -> None:
+        assert command[:3] == [sys.executable, "-m", "priorbench.cli"]
+        self.pid = started(lambda: sys.exit(main(command[3:])))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
 
 
 def together(function: Callable[..., Any], several: list[dict[str, Any]], folder: Path) -> list[Any]:

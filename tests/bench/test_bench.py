@@ -144,7 +144,7 @@ def test_a_cell_that_fails_costs_no_other(
 
 
 @pytest.mark.slow
-def test_a_job_is_timed_to_its_first_step(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_timed_to_its_first_step(in_this_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRIORBENCH_KERNELS", "plain")
     (row,) = run(Options(("forcenet",), ("potential",), threads=1), ["startup"])["suites"]["startup"]
     assert 0.3 < row["seconds"] < 60

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from priorbench.cli import main
 from priorbench.io import read_json
 from priorbench.runs import CHECKPOINT, joined
 from priorbench.stop import TRY_AGAIN
+from priorbench.training import pack
 from priorbench.training.data import Inputs
 from priorbench.training.run import run
+from tests.processes import Forked
 from tests.training.conftest import spec
 
 TWO, THREE = (0, 1), (0, 1, 2)  # seeds; every one is a process to start
@@ -30,6 +33,12 @@ def arguments(inputs: Inputs, folder: Path, epochs: int, at_once: int, seeds: tu
     return [*map(str, ["finetune", "--spec", json.dumps(given), *data, "--at-once", at_once, "--output", *outputs])]
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No interpreter is started for a seed; that one can be, the pack that is cut shows."""
+    monkeypatch.setattr(pack, "subprocess", SimpleNamespace(Popen=Forked))
+
+
 def same_as_alone(inputs: Inputs, folder: Path, epochs: int, seeds: tuple[int, ...]) -> None:
     for seed in seeds:
         training = {"epochs": epochs, "batch_size": 2, "learning_rate": 1e-3}
@@ -41,6 +50,7 @@ def same_as_alone(inputs: Inputs, folder: Path, epochs: int, seeds: tuple[int, .
         assert left == ["metrics.csv", "model.safetensors", "run.json", "test.json"]
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_seed_leaves_the_same_bytes_beside_others_and_alone(inputs: Inputs, tmp_path: Path) -> None:
     assert main(arguments(inputs, tmp_path, 2, 2, THREE)) == 0
     same_as_alone(inputs, tmp_path, 2, THREE)
@@ -51,7 +61,7 @@ def epochs_of(place: Path) -> int:
     return int(read_json(path).get("epoch", 0)) if path.exists() else 0
 
 
-def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path) -> None:
+def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-m", "priorbench.cli", *arguments(inputs, tmp_path, 12, 2, TWO)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     places = [tmp_path / f"seed{seed}" for seed in TWO]
@@ -63,11 +73,13 @@ def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path) -> None:
     assert process.returncode == TRY_AGAIN, complaint
     assert complaint.splitlines()[-1].startswith("priorbench finetune: asked to stop: seed 0, ")
     assert all((place / CHECKPOINT).exists() for place in places)
+    monkeypatch.setattr(pack, "subprocess", SimpleNamespace(Popen=Forked))
     assert main(arguments(inputs, tmp_path, 12, 2, TWO)) == 0
     same_as_alone(inputs, tmp_path, 12, TWO)
     assert [read_json(place / "run.json")["attempts"] for place in places] == [2, 2]
 
 
+@pytest.mark.usefixtures("forked")
 def test_of_a_pack_a_finished_seed_is_kept_until_all_are(inputs: Inputs, tmp_path: Path, capfd: Any) -> None:
     """The workflow deletes the outputs of a job that was cut; what was done must not be trained again."""
     given = arguments(inputs, tmp_path, 2, 2, THREE)
