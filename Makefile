@@ -10,8 +10,8 @@ SHELL := bash
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.complete
 CREATOR := $(shell command -v $(PYTHON))
-LONG := tests/workflow/check_long.py tests/training/check_soak.py tests/fuzz/check_fuzz.py \
-  tests/faults tests/tasks/test_context.py
+ALONE := tests/workflow/check_long.py  # uses all cores and is timed
+LONG := tests/training/check_soak.py tests/fuzz/check_fuzz.py tests/faults/test_faults.py tests/tasks/test_context.py
 
 export PATH := $(BIN):$(PATH)
 # Work runs side by side in processes, never in threads within one; a rule sets its own number.
@@ -77,7 +77,11 @@ mutants: $(STAMP)  ## how many faults put into statistics, masking and splitting
 
 check-long: $(STAMP)  ## what takes longer than the tests: bounds of the default experiment, repetition, reruns, kills, fuzzing
 	mkdir -p results/reference
-	set -o pipefail; PRIORBENCH_LONG=1 pytest -v --show-capture=no $(LONG) 2>&1 | tee results/reference/check-long.txt
+	set -o pipefail; export PRIORBENCH_LONG=1; code=0; \
+	  { git rev-parse HEAD; git status --short; date; } > results/reference/check-long.txt; \
+	  pytest -v --show-capture=no $(ALONE) 2>&1 | tee -a results/reference/check-long.txt || code=1; \
+	  pytest -v --show-capture=no -n $(TEST_JOBS) $(LONG) 2>&1 | tee -a results/reference/check-long.txt || code=1; \
+	  exit $$code
 
 lock:  ## pin what requirements.in resolves to now, with the hashes of all files
 	$(CREATOR) envs/lock.py

@@ -100,3 +100,13 @@ def double():
 def one_thread():
     """As training jobs run; also keeps parallel test workers from fighting over the cores."""
     torch.set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What tests have measured, by their ``record_property``."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    for report in reports:
+        if getattr(report, "when", None) == "call" and report.user_properties:
+            where = report.nodeid.rpartition("::")[2]
+            for name, value in report.user_properties:
+                terminalreporter.write_line(f"{where}  {name}: {value}")

@@ -99,7 +99,9 @@ def test_a_new_backbone_is_timed_without_another_edit(
     assert "new potential 24 atoms, textbook: KeyError: 'New'" in capsys.readouterr().err
 
 
-def test_the_command_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_measures_and_writes(
+    in_this_process: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["bench", "--suites", "steps", *SMALL, "--seconds", "0", "--no-textbook"]
     assert main([*arguments, "--output", str(tmp_path), "--name", "here"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"here.{s}" for s in ("json", "md", "pdf", "png")]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,10 @@ def undisturbed(stage: Stage, folder: Path) -> tuple[dict[str, bytes], int]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_operation_may_fail(name: str, analysed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_operation_may_fail(
+    name: str, analysed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
     stage = next(stage for stage in stages(analysed) if stage.name == name)
     for variable, value in stage.environment.items():
         monkeypatch.setenv(variable, value)
@@ -50,6 +54,7 @@ def test_any_operation_may_fail(name: str, analysed: Path, tmp_path: Path, monke
     whole, count = undisturbed(stage, tmp_path)
     assert len(whole) > 0
     assert count >= 4  # a temporary file, its flush, its mode and its name at least
+    failed = 0
     once = not full and name in ("export", "figures")  # which take a second each
     for index, number in enumerate(KINDS[:1] if once else KINDS):
         most = count if full else min(count, MOST.get(name, 4))
@@ -58,3 +63,5 @@ def test_any_operation_may_fail(name: str, analysed: Path, tmp_path: Path, monke
         for at in sorted(places):
             if fail_at(stage, tmp_path, whole, at, number).hit is None:
                 break
+            failed += 1
+    record_property("failed", f"{failed} file operations, {count} in a command")

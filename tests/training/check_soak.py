@@ -11,6 +11,7 @@ import shutil
 import signal
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ SLOWEST = 120.0  # s that one attempt may take before it counts as hanging
 @pytest.mark.parametrize("architecture", sorted(BACKBONES))
 def test_killed_a_hundred_times(
     architecture: str, task: str, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:  # fmt: skip
     one = case(architecture, task, training=RUN)
     monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
@@ -57,8 +58,7 @@ def test_killed_a_hundred_times(
         shutil.rmtree(folder)
         ended, attempts = ended + 1, 0
     assert ended > 0
-    with capsys.disabled():
-        print(f"\n  {kills} kills, {writing} while a checkpoint was written; {ended} trainings ended alike")
+    record_property("soak", f"{kills} kills, {writing} while a checkpoint was written; {ended} trainings ended alike")
 
 
 def killed_or_ended(child: int, seconds: float) -> int:
