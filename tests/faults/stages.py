@@ -17,6 +17,7 @@ from ase.io import write
 from matplotlib.figure import Figure
 
 from priorbench.cli import main
+from priorbench.io import write_rows
 from priorbench.runs import CHECKPOINT, PROGRESS
 from tests.analysis import simulate
 from tests.conftest import water_box
@@ -26,6 +27,7 @@ from tests.training.conftest import from_mask, spec, write_inputs
 TIMES = ("seconds", "structures_per_s", "time", "attempts")
 #: Beside a training's outputs until it is done; each is whole or absent as well.
 MEANWHILE = (CHECKPOINT, PROGRESS, "metrics.csv")
+ANSWERED = Path(__file__).parents[2] / "results/reference/questions/q2"
 KINDS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 
 
@@ -165,6 +167,16 @@ def stages(analysed: Path) -> list[Stage]:
         write_inputs(folder)
         given = ["--spec", json.dumps(spec()), *map(str, data(folder))]
         assert main(["finetune", *given, "--output", str(folder / "trained")]) == 0
+        own = spec()
+        run = {"dataset": own["dataset"], "backbone": own["backbone"]["name"], "strategy": own["strategy"]}
+        write_rows(folder / "trials.csv", [{**run, "seed": own["seed"], "trial": 1, "chosen": 1}])
+
+    def divided(folder: Path) -> None:
+        acquired(folder)
+        frames = str(folder / "frames.safetensors")
+        assert main(["convert", *dataset(folder), "--parts", str(folder / "structures.npz"), "--output", frames]) == 0
+        given = ["--frames", frames, "--spec", json.dumps(split)]
+        assert main(["split", *given, "--output", str(folder / "split.json")]) == 0
 
     def nothing(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -200,6 +212,16 @@ def stages(analysed: Path) -> list[Stage]:
             "claims", *tables, *judged, "--evidence", evidence, "--output", f / "out"]),
         Stage("figures", nothing, lambda f: ["figures", *tables, *judged, "--output", f / "out"]),
         Stage("report", reported, lambda f: ["report", "--experiment", f, "--output", f / "out/report.html"]),
+        Stage("card", divided, lambda f: [
+            "card", "--frames", f / "frames.safetensors", "--splits", f / "split.json", "--output", f / "out"]),
+        Stage("details", trained, lambda f: [
+            "details", "--models", f / "trained/model.safetensors", "--trials-csv", f / "trials.csv", "--frames",
+            f / "frames.safetensors", "--neighbours", f / "neighbours.safetensors", "--splits", f / "split.json",
+            "--output", f / "out/cell.json"]),
+        Stage("answer", nothing, lambda f: [
+            "answer", "--question", "q2", "--evidence", evidence, "--output", f / "out",
+            *(w for name in ("runs.csv", "curves.csv", "statistics.json")
+              for w in (f"--{name.split('.')[0]}" + "-csv" * name.endswith("csv"), ANSWERED / name))]),
         Stage("export", trained, lambda f: [
             "export", f / "trained/model.safetensors", "--output", f / "out/potential.pt2"]),
     ]  # fmt: skip

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from priorbench.analysis.chosen import load_chosen
 from priorbench.analysis.collect import collect
 from priorbench.analysis.records import load_curves, load_details, load_runs, load_structures
 from priorbench.analysis.results import load_statistics
@@ -35,6 +36,7 @@ from priorbench.datasets.tip3p import TIP3P, TIP3POptions
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.details_table import collect_details, write_cell
 from priorbench.frames import Frames
+from priorbench.io import write_rows
 from priorbench.neighbours import Neighbours, build
 from priorbench.potential.calculator import load_potential
 from priorbench.potential.domain import Domain
@@ -627,6 +629,18 @@ def details(folder: Path) -> Subject:
     return one(path, JSON, read)
 
 
+def trials(folder: Path) -> Subject:
+    path = folder / "trials.csv"
+    keys = dict(dataset="water", backbone="gns", strategy="mask")
+    write_rows(path, [{**keys, "seed": seed, "trial": t, "chosen": int(t == 2)} for seed in (0, 1) for t in (1, 2)])
+
+    def read() -> None:
+        found = load_chosen(path)
+        assert len({trial[:4] for trial in found}) == len(found) > 0
+
+    return one(path, TEXT, read)
+
+
 def probes(folder: Path) -> Subject:
     path = folder / "probes.csv"
     rows = [",".join(PROBE_COLUMNS)]
@@ -658,6 +672,7 @@ PARSERS: dict[str, Make] = {
     "tables": tables,
     "statistics": results,
     "details": details,
+    "trials": trials,
     "probes": probes,
     "budget": budget,
     "split": split_file,

@@ -6,10 +6,9 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from priorbench.cli import main
 from priorbench.config_sections import Dynamics
-from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.io import read_json, write_json
-from priorbench.potential.dynamics import dynamics, is_chosen, reference_of, rigid_pairs, structure_of
+from priorbench.potential.dynamics import dynamics, reference_of, rigid_pairs, structure_of
 from priorbench.potential.dynamics_table import COLUMNS, row_of
 from priorbench.training.model import load_model, save_model
 from priorbench.training.run import run
@@ -90,16 +89,10 @@ def test_a_diverged_network_and_a_trial_not_chosen_run_nothing(trained, inputs, 
     state, metadata = load_model(trained("egnn"))
     save_model(tmp_path / "model.safetensors", state, {**metadata, "status": "diverged"})
     assert simulate(tmp_path / "model.safetensors", inputs, tmp_path)["status"] == "diverged"
-    header, values = "dataset,backbone,strategy,seed,trial,chosen", "boxes,net,scratch,0,1"
-    for chosen, status in (("0", "not chosen"), ("1", "completed")):
-        (tmp_path / "trials.csv").write_text(f"{header}\n{values},{chosen}\n")
+    header, of = "dataset,backbone,strategy,seed,trial,chosen", "boxes,net,scratch,0"
+    for chosen, status in ((0, "not chosen"), (1, "completed")):
+        (tmp_path / "trials.csv").write_text(f"{header}\n{of},1,{chosen}\n{of},2,{1 - chosen}\n")
         assert simulate(trained("egnn"), inputs, tmp_path, trials=tmp_path / "trials.csv")["status"] == status
-
-
-def test_trials_without_a_choice_are_refused(tmp_path):
-    (tmp_path / "trials.csv").write_text("dataset\nwater\n")
-    with pytest.raises(PriorbenchError, match="no column 'chosen'"):
-        is_chosen(tmp_path / "trials.csv", {})
 
 
 def test_molecules_start_in_one_piece_and_are_rigid_as_wholes(inputs):

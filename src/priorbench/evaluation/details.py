@@ -12,13 +12,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from priorbench.analysis.chosen import load_chosen
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.details_table import DECIMALS, write_cell
 from priorbench.evaluation.errors import predict
 from priorbench.evaluation.molecular import Waters
 from priorbench.evaluation.parts import Molecules
 from priorbench.frames import Frames, items_of
-from priorbench.io import read_rows, sha256_file
+from priorbench.io import sha256_file
 from priorbench.splits import draw
 from priorbench.training.data import MEV, Inputs, Source
 from priorbench.training.labels import Labels
@@ -49,7 +50,7 @@ def details(
     loaded = [(path, *load_model(path)) for path in models]
     spec = loaded[0][2]["spec"]
     place = spec["dataset"], spec["backbone"]["name"]
-    chosen = _chosen(trials_csv, *place)
+    chosen = {(t.strategy, t.seed, t.trial) for t in load_chosen(trials_csv) if (t.dataset, t.backbone) == place}
     source = Source.load(Inputs(frames, neighbours, splits[0]), spec["backbone"]["cutoff"])
     by_hash = {sha256_file(split): split for split in splits}
     sides: dict[str, Side] = {}
@@ -70,14 +71,6 @@ def details(
             f"{trials_csv}: trial {trial} of {strategy}, seed {seed} is chosen, but no model is given"
         )
     write_cell(output, *place, runs)
-
-
-def _chosen(trials_csv: Path, dataset: str, backbone: str) -> set[Key]:
-    columns, rows = read_rows(trials_csv, "run `priorbench collect` first")
-    if "chosen" not in columns:
-        raise PriorbenchError(f"{trials_csv}: no column 'chosen'; collect it again")
-    own = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone) and row["chosen"] == "1"]
-    return {(row["strategy"], int(row["seed"]), int(row["trial"])) for row in own}
 
 
 def _key(spec: dict[str, Any]) -> Key:

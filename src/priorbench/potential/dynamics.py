@@ -18,12 +18,13 @@ from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from priorbench.analysis.chosen import Trial, load_chosen
 from priorbench.config import first_line
 from priorbench.config_sections import Dynamics
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.parts import whole
 from priorbench.frames import Frames
-from priorbench.io import read_rows, write_json
+from priorbench.io import write_json
 from priorbench.potential.calculator import PotentialCalculator, load_potential
 from priorbench.potential.observables import Distributions, diffusion, drift
 from priorbench.potential.rigid import RigidDistances
@@ -139,11 +140,7 @@ def dynamics(
 
 def is_chosen(trials_csv: Path, run: dict[str, Any]) -> bool:
     """Whether the trial of ``run`` is the one that validation chose."""
-    columns, rows = read_rows(trials_csv, "run `priorbench collect` first")
-    if "chosen" not in columns:
-        raise PriorbenchError(f"{trials_csv}: no column 'chosen'; collect it again")
-    keys = ("dataset", "backbone", "strategy", "seed", "trial")
-    return any(row["chosen"] == "1" and all(row[key] == str(run[key]) for key in keys) for row in rows)
+    return Trial(**{name: run[name] for name in Trial._fields}) in load_chosen(trials_csv)
 
 
 def run_one(
