@@ -1,5 +1,6 @@
 """One writer a folder, whoever dies."""
 
+import errno
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 from priorbench import lock
 from priorbench.errors import PriorbenchError
-from priorbench.lock import NAME, Lease, describe, holder_of
+from priorbench.lock import NAME, WAITING, Lease, describe, holder_of
 from priorbench.stop import Interrupted, Stop
 
 
@@ -67,6 +68,62 @@ def test_a_holder_knows_that_somebody_waits(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
+
+
+def test_who_was_killed_while_it_waited_waits_no_more(tmp_path: Path) -> None:
+    """Its mark made the holder keep a checkpoint that nobody came for."""
+    with Lease(tmp_path) as first:
+        (tmp_path / f"{WAITING}-0123-{dead_process()}@{socket.gethostname()}").touch()
+        assert not first.wanted()
+        (tmp_path / f"{WAITING}-0123-4711@elsewhere").touch()
+        assert first.wanted()
+        time.sleep(0.7)  # longer than a lease lasts that nobody beats
+        assert not first.wanted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_left_by_who_was_killed_while_it_took_a_lease_over_is_removed(tmp_path: Path) -> None:
+    """Killed between the removal of a dead lease and the end of it."""
+    (tmp_path / f"{NAME}-0123-{dead_process()}@{socket.gethostname()}").write_text("{}")
+    kept = tmp_path / f"{NAME}-0123-{os.getpid()}@{socket.gethostname()}"  # of one that does so now
+    kept.write_text("{}")
+    with Lease(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([NAME, kept.name])
+
+
+def test_a_lease_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a lease names no process that could be found dead, so that it was waited for."""
+    seen, link = [], os.link
+
+    def watched(source: Path, target: Path) -> None:
+        seen.append((target.exists(), json.loads(source.read_text())["pid"]))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", watched)
+    with Lease(tmp_path):
+        pass
+    assert seen == [(False, os.getpid())]
+
+
+def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    with Lease(tmp_path) as own:
+        assert own.held()
+        with pytest.raises(PriorbenchError, match="is writing there"), Lease(tmp_path, patience=0.1):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_second_writer_waits_for_the_first_to_end(tmp_path: Path) -> None:
     first = Lease(tmp_path)
     first.__enter__()
@@ -76,11 +133,7 @@ def test_a_second_writer_waits_for_the_first_to_end(tmp_path: Path) -> None:
 
 
 def test_the_lease_of_a_dead_process_on_this_machine_is_taken_at_once(tmp_path: Path) -> None:
-    child = os.fork()
-    if not child:
-        os._exit(0)
-    os.waitpid(child, 0)
-    foreign(tmp_path, host=socket.gethostname(), pid=child)
+    foreign(tmp_path, host=socket.gethostname(), pid=dead_process())
     started = time.monotonic()
     with Lease(tmp_path) as own:
         assert own.held()

@@ -2,12 +2,15 @@
 
 A holder that was killed stops beating; whoever waits sees the file unchanged for :data:`STALE` seconds of its own
 clock, so that the clocks of the nodes need not agree, and takes over.  A holder on the same machine whose process is
-gone is not waited for.
+gone is not waited for.  A lease is there with its content or not at all, and whatever a process leaves beside it names
+that process: the next holder removes what was left by one that is gone.
 """
 
+import errno
 import json
 import math
 import os
+import re
 import secrets
 import socket
 import threading
@@ -38,7 +41,7 @@ class Lease:
         # A job of a cluster waits until it is asked to stop: to come again would cost one of its retries.
         self.patience = patience or (math.inf if "SLURM_JOB_ID" in os.environ else PATIENCE)
         self.stop = stop
-        self.waiting = self.path.with_name(f"{WAITING}-{secrets.token_hex(8)}")
+        self.waiting = _beside(self.path, WAITING)
         self.token = secrets.token_hex(8)
         self._ended = threading.Event()
         self._beating = threading.Thread(target=self._beat, daemon=True)
@@ -64,10 +67,12 @@ class Lease:
                 with suppress(OSError):
                     self.waiting.unlink(missing_ok=True)
         self._beating.start()
+        self._clear()
         return self
 
     def wanted(self) -> bool:
-        """Whether somebody waits for it."""
+        """Whether somebody waits for it; what was left by who waited and is gone is removed."""
+        self._clear()
         return any(self.path.parent.glob(f"{WAITING}-*"))
 
     def __exit__(
@@ -92,18 +97,31 @@ class Lease:
             )
 
     def _created(self) -> bool:
+        if self.path.exists():
+            return False
+        whole = _beside(self.path, NAME)  # nobody is to wait for a lease that names no holder
         try:
-            file = self.path.open("x", encoding="utf-8")
+            whole.write_text(json.dumps({**identity(), "token": self.token}), encoding="utf-8")
+            _as_new(whole, self.path)
         except FileExistsError:
             return False
-        try:
-            with file:
-                json.dump({**identity(), "token": self.token}, file)
-        except OSError as error:  # a full disk: nobody is to wait for a lease that names no holder
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)
+        except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
+        finally:
+            with suppress(OSError):
+                whole.unlink(missing_ok=True)
         return True
+
+    def _clear(self) -> None:
+        """Remove what processes have left that are gone, by the clock of the file system where they are elsewhere."""
+        with suppress(OSError):
+            os.utime(self.path)
+            now = self.path.stat().st_ctime
+            for prefix in (NAME, WAITING):
+                for path in self.path.parent.glob(f"{prefix}-*"):
+                    with suppress(FileNotFoundError):
+                        if _gone(_owner(path)) or now - path.stat().st_ctime > STALE:
+                            path.unlink()
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
@@ -137,16 +155,38 @@ class _Watch:
 
     def remove(self) -> None:
         """Take the watched lease away; one that came in its place meanwhile is put back."""
-        aside = self.path.with_name(f"{NAME}-{secrets.token_hex(8)}")
+        aside = _beside(self.path, NAME)
         try:
             self.path.rename(aside)
         except FileNotFoundError:
             return
         found = _read(aside)
         if (found or {}).get("token") != (self.holder or {}).get("token"):
-            with suppress(FileExistsError):
-                os.link(aside, self.path)
-        aside.unlink()
+            with suppress(FileExistsError, FileNotFoundError):
+                _as_new(aside, self.path)
+        aside.unlink(missing_ok=True)
+
+
+def _beside(path: Path, prefix: str) -> Path:
+    """A new name in the folder of ``path`` that says which process uses it."""
+    return path.with_name(f"{prefix}-{secrets.token_hex(8)}-{os.getpid()}@{socket.gethostname()}")
+
+
+def _owner(path: Path) -> dict[str, Any]:
+    """Whose name :func:`_beside` gave; empty where it gave none."""
+    found = re.search(r"-(\d+)@(.+)$", path.name)
+    return {"pid": found[1], "host": found[2]} if found else {}
+
+
+def _as_new(whole: Path, path: Path) -> None:
+    """Give ``whole`` the name ``path`` as well; :class:`FileExistsError` where something has it."""
+    try:
+        os.link(whole, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):  # of file systems that know no links
+            raise
+        with path.open("x", encoding="utf-8") as file:
+            file.write(whole.read_text(encoding="utf-8"))
 
 
 def holder_of(folder: Path) -> dict[str, Any] | None:
