@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +228,6 @@ def stages(analysed: Path) -> list[Stage]:
     ]  # fmt: skip
 
 
-def sketch(figure: Figure, path: Any, **options: Any) -> None:
-    """In place of ``Figure.savefig``, which takes a second: a file in two writes."""
-    with open(path, "wb") as file:
-        file.write(b"%" * 9000)
-        file.write(bytes(len(figure.axes)))
+def sketch(figure: Figure, drawn: BytesIO, **options: Any) -> None:
+    """In place of ``Figure.savefig``, which takes a second."""
+    drawn.write(b"%" * 9000 + bytes(len(figure.axes)))

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import os
 import shutil
 import subprocess
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from priorbench.analysis.style import new_figure, save
 from priorbench.errors import PriorbenchError
 from priorbench.io import atomic_path, read_rows
+from tests.faults.layer import faults
 from tests.faults.stages import Stage, run, simulated, stages, written
 
 
@@ -179,3 +182,16 @@ def test_a_weights_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     code, said = run(stage, tmp_path)
     assert (code, said.count("\n")) == (1, 1)
     assert "damaged or not a safetensors file" in said
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_figure_that_cannot_be_written_is_said_to_be_so(number: int, tmp_path: Path) -> None:
+    """Where a PDF cannot be begun, matplotlib hides that behind an AttributeError of its own."""
+    figure = new_figure(1, 1)
+    with faults(tmp_path, 0, number) as found:
+        save(figure, tmp_path / "figure")
+    assert found.count >= 8
+    for at in range(1, found.count + 1):
+        with faults(tmp_path, at, number), contextlib.suppress(OSError):
+            save(figure, tmp_path / "figure")
+        assert {path.name for path in tmp_path.iterdir()} <= {"figure.pdf", "figure.png"}

@@ -5,6 +5,7 @@ figure of every experiment; strategies that are the same in kind are told apart 
 """
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,11 @@ def save(figure: Figure, stem: Path) -> None:
     """Write ``stem``.pdf and ``stem``.png without dates or versions: the same figure is the same file."""
     empty = {".pdf": {"Creator": None, "Producer": None, "CreationDate": None}, ".png": {"Software": None}}
     for suffix, metadata in empty.items():
-        with mpl.rc_context(RC), atomic_path(stem.with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, metadata=metadata)
+        drawn = BytesIO()  # a disk that fails while it is written to ends matplotlib in an AttributeError
+        with mpl.rc_context(RC):
+            figure.savefig(drawn, format=suffix[1:], metadata=metadata)
+        with atomic_path(stem.with_suffix(suffix)) as temporary:
+            temporary.write_bytes(drawn.getvalue())
 
 
 def log_axis(axis: Axis, low: float, high: float) -> None:
