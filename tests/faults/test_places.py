@@ -188,7 +188,7 @@ def test_a_weights_file_that_was_cut_is_refused(tmp_path: Path) -> None:
 def test_a_figure_that_cannot_be_written_is_said_to_be_so(number: int, tmp_path: Path) -> None:
     """Where a PDF cannot be begun, matplotlib hides that behind an AttributeError of its own."""
     figure = new_figure(1, 1)
-    with faults(tmp_path, 0, number) as found:
+    with faults(tmp_path, 0, errno.EIO) as found:
         save(figure, tmp_path / "figure")
     assert found.count >= 8
     for at in range(1, found.count + 1):
