@@ -70,8 +70,8 @@ def _started(arguments: Sequence[str], **streams: Any) -> Iterator[subprocess.Po
 
     def end(number: int, frame: object) -> None:
         nonlocal asked
-        asked = True
-        for child in children:
+        once, asked = not asked, True
+        for child in children if once else ():  # one that is about to exit would die of another
             child.terminate()
 
     handlers: dict[signal.Signals, Callable[[int, Any], None]] = {

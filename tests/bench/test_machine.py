@@ -14,6 +14,8 @@ from priorbench.bench.process import available_memory, isolated, peak_memory, re
 from priorbench.errors import PriorbenchError
 from tests.bench.conftest import MACHINE
 
+SLEEP = 600.0  # s, of a process that nobody ends
+
 
 def test_rates_are_those_of_the_arithmetic() -> None:
     found = rates(threads=1, device="cpu", matrix=256, copied=1 << 22)
@@ -94,7 +96,7 @@ def test_where_one_fails_the_others_are_ended() -> None:
     started = time.monotonic()
     with pytest.raises(PriorbenchError, match=r"^rank 1 is out of luck$"):
         together("tests.bench.test_machine:unlucky", [{"rank": 0}, {"rank": 1}])
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < SLEEP / 2
 
 
 def own_rank(factor: int) -> list:
@@ -104,4 +106,4 @@ def own_rank(factor: int) -> list:
 def unlucky(rank: int) -> None:
     if rank == 1:
         raise PriorbenchError("rank 1 is out of luck")
-    time.sleep(60)
+    time.sleep(SLEEP)
