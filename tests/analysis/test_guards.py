@@ -175,3 +175,17 @@ def test_errors_of_two_strategies_swapped_in_the_table_are_noticed(make, column:
     runs.to_csv(experiment.runs_csv, index=False)
     with pytest.raises(PriorbenchError, match=rf"{column} is .* in runs\.csv, but .* by structures\.csv"):
         statistics(experiment.runs_csv, experiment.curves_csv, experiment.statistics_json, experiment.structures_csv)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("1e300", "but inf by structures"), ("-5.25" + "x" * 100_000, "not readable")]
+)
+def test_an_error_that_is_no_number_of_this_world_is_refused_in_one_short_line(make, value: str, said: str) -> None:
+    """Its square was a traceback, and the line that refused it was as long as it."""
+    experiment = make(groups=4).collect()
+    structures = pd.read_csv(experiment.structures_csv, dtype=str)
+    structures.loc[structures["strategy"] == "mask", "energy_error"] = value
+    structures.to_csv(experiment.structures_csv, index=False)
+    with pytest.raises(PriorbenchError, match=said) as refused:
+        statistics(experiment.runs_csv, experiment.curves_csv, experiment.statistics_json, experiment.structures_csv)
+    assert len(str(refused.value)) < 1000

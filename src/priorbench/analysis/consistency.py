@@ -90,8 +90,11 @@ def _pooled(rows: Sequence[Mapping[Any, Any]]) -> dict[str, float]:
     atoms = [row.get("atoms") for row in rows]
     weights = [float(n) if n is not None and n == n else None for n in atoms]
     weighed = [1.0 if None in weights else float(n or 0) for n in weights]
-    force = math.fsum(w * row["force_rmse"] ** 2 for w, row in zip(weighed, rows, strict=True)) / math.fsum(weighed)
-    energy = math.fsum(row["energy_error"] ** 2 for row in rows) / len(rows)
+    try:
+        force = math.fsum(w * row["force_rmse"] ** 2 for w, row in zip(weighed, rows, strict=True)) / math.fsum(weighed)
+        energy = math.fsum(row["energy_error"] ** 2 for row in rows) / len(rows)
+    except OverflowError:  # no error that anything was tested with
+        force = energy = math.inf
     return {"force_rmse": math.sqrt(force), "energy_rmse": math.sqrt(energy)}
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from priorbench.errors import PriorbenchError
+from priorbench.errors import PriorbenchError, reason
 from priorbench.io import check_table
 
 Kind = Literal["text", "integer", "real"]
@@ -201,7 +201,7 @@ def read_table(path: Path, again: str, missing: str | None = None, **options: An
     try:
         frame: pd.DataFrame = pd.read_csv(path, **options)
     except (ValueError, OverflowError) as error:
-        raise PriorbenchError(f"{path}: not readable ({' '.join(str(error).split())}); {again}") from None
+        raise PriorbenchError(f"{path}: not readable ({reason(error)}); {again}") from None
     return frame
 
 
