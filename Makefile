@@ -11,7 +11,8 @@ BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.complete
 CREATOR := $(shell command -v $(PYTHON))
 ALONE := tests/workflow/check_long.py  # uses all cores and is timed
-LONG := tests/training/check_soak.py tests/fuzz/check_fuzz.py tests/faults/test_faults.py tests/tasks/test_context.py
+LONG := tests/training/check_soak.py tests/fuzz/check_fuzz.py tests/faults/test_faults.py tests/tasks/test_context.py \
+  tests/workflow/test_workflow.py::test_every_preset_plans_all_its_runs
 
 export PATH := $(BIN):$(PATH)
 # Work runs side by side in processes, never in threads within one; a rule sets its own number.

@@ -15,7 +15,7 @@ from tests.faults.stages import KINDS, Stage, fail_at, run, simulated, sketch, s
 #: one is, and figures are drawn in earnest.
 MOST = {
     "pretrain": 1,
-    "finetune": 5,
+    "finetune": 4,
     "export": 1,
     "details": 1,
     "answer": 1,
@@ -60,7 +60,7 @@ def test_any_operation_may_fail(
     failed = 0
     once = not full and name in ("export", "figures")  # which take a second each
     for index, number in enumerate(KINDS[:1] if once else KINDS):
-        most = count if full else min(count, MOST.get(name, 4))
+        most = count if full else min(count, MOST.get(name, 3))
         # Of a full disk fewer operations are counted: then the last places are not reached.
         places = range(1, count + 1) if full else {1 + (count - 1) * (3 * k + index) // (3 * most) for k in range(most)}
         for at in sorted(places):

@@ -14,6 +14,7 @@ from priorbench.cli import main
 from priorbench.config import parse_config
 from priorbench.errors import PriorbenchError
 from priorbench.registry import QUESTIONS, load
+from tests.faults.stages import sketch
 from tests.questions.simulate import (
     MASKING,
     Backbone,
@@ -87,6 +88,13 @@ def test_every_question_writes_its_answer(everything: Written, name: str, monkey
     assert np.ptp(pixels[..., :3]) == 1
 
 
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not drawn."""
+    monkeypatch.setattr(Figure, "savefig", sketch)
+
+
+@pytest.mark.usefixtures("sketched")
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_a_question_about_what_was_not_run_still_gets_its_files(make, name: str) -> None:
     found = make(baselines()).answer(name)
@@ -96,6 +104,7 @@ def test_a_question_about_what_was_not_run_still_gets_its_files(make, name: str)
     assert count_sentences(found["verdict"]) == 2
 
 
+@pytest.mark.usefixtures("sketched")
 @pytest.mark.parametrize("evidence", [{"structure_steps": 10**6, "seeds": 3}, {"structure_steps": 1, "seeds": 6}])
 def test_below_the_floor_the_verdict_is_a_smoke_test(everything: Written, evidence: dict[str, int]) -> None:
     found = everything.answer("q1", evidence)

@@ -34,7 +34,7 @@ SIZES = {"forcenet": {"frequencies": 12}}
 EPOCHS = {"gns": 24, "forcenet": 10}
 RATES = {"gns": 1e-3}
 #: One that predicts forces and one that predicts energies; all with PRIORBENCH_LONG, for they take minutes.
-NAMES = BACKBONES if "PRIORBENCH_LONG" in os.environ else ("forcenet", "painn")
+ALL = "PRIORBENCH_LONG" in os.environ
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def held_out_loss(water: dict[str, Frames], name: str, folder: Path, cutoff: flo
     return outcome.best["val_loss"], task.floor(stores[1], model.readout)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BACKBONES if ALL else ("painn",))
 def test_alone_no_backbone_beats_the_floor(water: dict[str, Frames], name: str, tmp_path: Path) -> None:
     loss, floor = held_out_loss(water, name, tmp_path, BOND_ONLY)
     assert floor == pytest.approx(FLOORS[load("backbone", name).readout], abs=2e-3)
@@ -95,7 +95,7 @@ def test_alone_no_backbone_beats_the_floor(water: dict[str, Frames], name: str, 
     assert loss > floor - 0.02
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BACKBONES if ALL else ("forcenet", "painn"))
 def test_with_its_neighbours_every_backbone_does(water: dict[str, Frames], name: str, tmp_path: Path) -> None:
     loss, floor = held_out_loss(water, name, tmp_path, NEIGHBOURS)
     assert loss < floor - 0.02
