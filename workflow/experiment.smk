@@ -73,7 +73,18 @@ REPORTED = [
     *expand(rules.card.output, dataset=CONFIG.datasets),
     *expand(rules.checks.output, dataset=generated()),
 ]
-EVERYTHING = [*REPORTED, *rules.report.output]
+# What it was made from, so that a deleted file of it comes back although nothing reads it any more.  Data are left out:
+# what was trained on them would be trained again; whoever deletes them may ask for them by their names.
+RESULTS = [
+    *every_pretraining("model.safetensors", "run.json", "metrics.csv"),
+    *every_run("model.safetensors", "run.json", "metrics.csv", "test.json"),
+    *every_details(),
+    *(every_simulation() if CONFIG.dynamics else []),
+    *(every_probe() if CONFIG.question == "q8" else []),
+    *(rules.collect_probes.output if CONFIG.question == "q8" else []),
+    *rules.statistics.output,
+]
+EVERYTHING = [*REPORTED, *rules.report.output, *RESULTS]
 
 
 rule data:

@@ -105,7 +105,7 @@ def untimed(value: Any) -> Any:
 
 
 def test_a_deleted_output_comes_back_as_it_was(tmp_path: Path) -> None:
-    """One output of every rule in turn."""
+    """One output of every rule in turn; data are asked for by name, since nothing reads them any more."""
     content = yaml.safe_load((REPOSITORY / "workflow/presets/ci.yaml").read_text())
     content["backbones"] = {"gns": content["backbones"]["gns"]}
     config = tmp_path / "small.yaml"
@@ -121,7 +121,8 @@ def test_a_deleted_output_comes_back_as_it_was(tmp_path: Path) -> None:
     changed = {}
     for rule, output in outputs.items():
         (tmp_path / output).unlink()
-        subprocess.run(command, check=True, env=environment)
+        by_name = [output] if rule in ("acquire", "convert", "neighbours", "split") else []
+        subprocess.run([*command, *by_name], check=True, env=environment)
         assert (tmp_path / output).exists(), rule
         after = contents(tmp_path / "results/ci")
         changed[rule] = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
@@ -178,7 +179,7 @@ def test_intervals_are_narrow_enough_for_two_backbones(default: tuple[Path, floa
 def test_every_change_repeats_what_depends_on_it_and_nothing_else(tmp_path: Path) -> None:
     """The whole tables of changes, of which the tests plan those that no other stands for."""
     patterns = {name: change.repeats for name, change in (rerun.KEYS | rerun.OTHERS).items()}
-    patterns |= {name: repeats for name, (_, _, repeats) in rerun.DATA.items()} | rerun.CODE
+    patterns |= {name: repeats for name, (_, _, repeats) in (rerun.DATA | rerun.DELETED).items()} | rerun.CODE
     plans = rerun.plans_after(patterns, tmp_path)
     wrong = {
         name: set(rerun.repeated(plans[name])) ^ set(rerun.expected(plans[name], repeats))

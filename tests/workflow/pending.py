@@ -1,10 +1,10 @@
 """What Snakemake would run again after a change: one process plans many changes of an experiment that looks finished.
 
-A change is a configuration in the place of the experiment's, or a text appended to a file.  The plans are Snakemake's
-own (``snakemake --summary``); a process for each would spend most of its time on imports.  Run as a program, it reads a
-request from standard input: the Snakefile, an empty folder, the configuration, and the changes by name, each with
-``config``, or with ``file`` and ``text``; a file may be a module of the package that this process imports, which must
-then be a copy.
+A change is a configuration in the place of the experiment's, a text appended to a file, or a file deleted.  The plans
+are Snakemake's own (``snakemake --summary``); a process for each would spend most of its time on imports.  Run as a
+program, it reads a request from standard input: the Snakefile, an empty folder, the configuration, and the changes by
+name, each with ``config``, or with ``file`` and ``text``, or with ``file`` alone where that is deleted; a file may be a
+module of the package that this process imports, which must then be a copy.
 """
 
 import contextlib
@@ -112,8 +112,10 @@ def main() -> None:
         before, times = path.read_bytes(), path.stat()
         if "config" in change:
             path.write_text(yaml.safe_dump(change["config"]), encoding="utf-8")
-        else:
+        elif "text" in change:
             path.write_bytes(before + change["text"].encode())
+        else:
+            path.unlink()
         if path.is_relative_to(sources.PACKAGE):
             read_sources_again()
         answer[name] = pending(snakefile)

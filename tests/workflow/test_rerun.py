@@ -248,6 +248,29 @@ DATA: dict[str, tuple[str, str, list[str]]] = {
     "a table": ("both", "results/x/details.csv", ["draw_details", "report"]),
 }  # fmt: skip
 
+#: Outputs that are deleted: results come back, data where something reads them again.
+DELETED: dict[str, tuple[str, str, list[str]]] = {
+    "weights": (
+        "both", "results/x/runs/water/gns/mask/seed0/model.safetensors", ["finetune */gns/mask/*", *AFTER_RUNS],
+    ),
+    "the record of a pretraining": (
+        "both", "results/x/pretrained/water/gns/mask/seed1/run.json",
+        ["pretrain */gns/mask/*", "finetune */gns/mask/*", "finetune */gns/longer-mask/*", *AFTER_RUNS],
+    ),
+    "statistics": (
+        "both", "results/x/statistics.json",
+        ["statistics", "make_tables", "make_figures", "judge_claims", "draw_details", "report"],
+    ),
+    "details of a backbone": (
+        "both", "results/x/details/water/gns.json", ["details */gns", "collect_details", "draw_details", "report"],
+    ),
+    "a simulation": (
+        "two", "results/x/dynamics/water/egnn/scratch/seed1.json",
+        ["simulate water/*/scratch/seed1", "collect_dynamics", "draw_dynamics", "report"],
+    ),
+    "the trajectory of frames that are there": ("both", "results/x/data/water/raw/trajectory1.npz", NOTHING),
+}  # fmt: skip
+
 #: Modules that are changed, relative to the package.
 CODE: dict[str, list[str]] = {
     "datasets/tip3p_simulation.py": ["acquire *", *AFTER_PARTS],
@@ -283,6 +306,7 @@ CODE: dict[str, list[str]] = {
 #: Changes that no other stands for; the rest is planned by ``make check-long``.
 PLANNED = [name for name, change in (KEYS | OTHERS).items() if change.repeats is not None and not change.like] + [
     *DATA,
+    *DELETED,
     "datasets/tip3p_simulation.py",
     "datasets/card_page.py",
     "backbones/gns.py",
@@ -306,6 +330,7 @@ def request(base: str, folder: Path, only: Container[str]) -> dict[str, Any]:
         if change.base == base and change.repeats is not None
     }
     changes |= {name: {"file": file, "text": "more"} for name, (of, file, _) in DATA.items() if of == base}
+    changes |= {name: {"file": file} for name, (of, file, _) in DELETED.items() if of == base}
     if base == "both":
         changes |= {name: {"file": str(package / name), "text": "\n"} for name in CODE}
     changes = {name: change for name, change in changes.items() if name in only}
@@ -386,6 +411,11 @@ def test_a_changed_key_repeats_what_depends_on_it_and_nothing_else(plans: dict[s
 @pytest.mark.parametrize("name", DATA)
 def test_changed_data_repeat_what_is_made_from_them_and_nothing_else(plans: dict[str, Plan], name: str) -> None:
     assert repeated(plans[name]) == expected(plans[name], DATA[name][2])
+
+
+@pytest.mark.parametrize("name", DELETED)
+def test_deleted_results_are_made_again_and_what_is_made_from_them(plans: dict[str, Plan], name: str) -> None:
+    assert repeated(plans[name]) == expected(plans[name], DELETED[name][2])
 
 
 @pytest.mark.parametrize("name", [name for name in CODE if name in PLANNED])
