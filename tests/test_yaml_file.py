@@ -27,6 +27,8 @@ MERGES = "a: &a {k0: 0, k1: 1}\n" + "".join(
         ("seeds: " + "9" * 5000, "not readable as YAML|too large"),
         ("seeds: [0, 1]\nseeds: [0, 2]\n", "the key 'seeds' is there twice"),
         ("extends: config.yaml\n", "extends itself"),
+        ('extends: "a\\0b"\n', "is no name of a file"),
+        ("extends: [3]\n", "is no name of a file"),
         ("experiment: " + "a" * 20_000, "a text of 20000 characters"),
         ("# " + "x" * 1_000_000, "characters are no configuration"),
     ],

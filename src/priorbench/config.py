@@ -273,7 +273,9 @@ def extended(data: Mapping[str, Any], where: str, over: tuple[Path, ...] = ()) -
     under: dict[str, Any] = {}
     chain = (*over, Path(where).resolve())
     for name in data["extends"] if isinstance(data["extends"], list) else [data["extends"]]:
-        base = Path(where).parent / str(name)
+        if not isinstance(name, str) or "\0" in name:
+            raise PriorbenchError(f"{where}: extends: {shortened(repr(name))} is no name of a file")
+        base = Path(where).parent / name
         if base.resolve() in chain:
             raise PriorbenchError(f"extends: {name} extends itself; take it out")
         under = merged(under, extended(read_yaml(base), str(base), chain), depth=0)

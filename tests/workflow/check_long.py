@@ -122,7 +122,7 @@ def test_a_deleted_output_comes_back_as_it_was(tmp_path: Path) -> None:
     for rule, output in outputs.items():
         (tmp_path / output).unlink()
         by_name = [output] if rule in ("acquire", "convert", "neighbours", "split") else []
-        subprocess.run([*command, *by_name], check=True, env=environment)
+        subprocess.run([*command[:3], *by_name, *command[3:]], check=True, env=environment)
         assert (tmp_path / output).exists(), rule
         after = contents(tmp_path / "results/ci")
         changed[rule] = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
