@@ -7,7 +7,7 @@ import torch
 from priorbench.backbones.base import Prediction
 from priorbench.errors import PriorbenchError
 from priorbench.tasks.base import Example, loss
-from priorbench.tasks.masking import Masking, MaskingOptions
+from priorbench.tasks.masking import Masking, MaskingOptions, permuted
 from priorbench.training.step import parts_of
 from tests.conftest import make_frames, make_store, one_structure
 from tests.tasks.test_masking import ETHANOL, ETHANOL_BONDS, ETHANOL_NUMBERS, draws
@@ -149,12 +149,21 @@ def test_permuted_targets_are_those_of_the_structure_and_every_mask_stays(batch,
     assert min(moved) > 0.6
 
 
+def test_a_shuffle_follows_from_the_run_s_own_draws_alone(batch):
+    """Whatever the global generator has been used for, so that a run that was cut goes on as it would have."""
+    own = masking().corrupt(batch, draws(0))
+    found = []
+    for noise, seed in ((1, 5), (2, 5), (1, 6)):
+        torch.manual_seed(noise)
+        found.append(permuted(own, draws(seed)).vectors)
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 def test_every_atom_gets_every_target_of_its_structure_in_turn(tmp_path):
     batch = make_store(make_frames(1), tmp_path).batch(torch.tensor([0]))
     own = masking(ratio=0.25).corrupt(batch, draws(0))  # two molecules, four targets
     targets, counts = own.vectors[own.selected], np.zeros((4, 4))
-    from priorbench.tasks.masking import permuted
-
     for seed in range(400):
         got = permuted(own, draws(seed)).vectors[own.selected]
         counts += (got[:, None] == targets[None]).all(2).numpy()
