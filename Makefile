@@ -79,7 +79,8 @@ mutants: $(STAMP)  ## how many faults put into statistics, masking and splitting
 check-long: $(STAMP)  ## what takes longer than the tests: bounds of the default experiment, repetition, reruns, kills, fuzzing
 	mkdir -p results/reference
 	set -o pipefail; export PRIORBENCH_LONG=1; code=0; \
-	  { git rev-parse HEAD; git status --short; date; } > results/reference/check-long.txt; \
+	  commit=$$(git describe --always --abbrev=40 --dirty); \
+	  { echo "$$commit"; date; } > results/reference/check-long.txt; \
 	  pytest -v --show-capture=no $(ALONE) 2>&1 | tee -a results/reference/check-long.txt || code=1; \
 	  pytest -v --show-capture=no -n $(TEST_JOBS) $(LONG) 2>&1 | tee -a results/reference/check-long.txt || code=1; \
 	  exit $$code

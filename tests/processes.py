@@ -70,6 +70,8 @@ def together(function: Callable[..., Any], several: list[dict[str, Any]], folder
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
     answers = [folder / f"answer-{rank}.json" for rank in range(len(several))]
+    for path in answers:
+        path.unlink(missing_ok=True)
     logs = [path.with_suffix(".log") for path in answers]
 
     def job(rank: int) -> None:

@@ -80,9 +80,9 @@ def dead_process() -> int:
 def test_who_was_killed_while_it_waited_waits_no_more(tmp_path: Path) -> None:
     """Its mark made the holder keep a checkpoint that nobody came for."""
     with Lease(tmp_path) as first:
-        (tmp_path / f"{WAITING}-0123-{dead_process()}@{socket.gethostname()}").touch()
+        (tmp_path / f"{WAITING}-0123-{dead_process()}@{lock._space()}@{socket.gethostname()}").touch()
         assert not first.wanted()
-        (tmp_path / f"{WAITING}-0123-4711@elsewhere").touch()
+        (tmp_path / f"{WAITING}-0123-4711@1@elsewhere").touch()
         assert first.wanted()
         time.sleep(0.7)  # longer than a lease lasts that nobody beats
         assert not first.wanted()
@@ -91,8 +91,8 @@ def test_who_was_killed_while_it_waited_waits_no_more(tmp_path: Path) -> None:
 
 def test_what_was_left_by_who_was_killed_while_it_took_a_lease_over_is_removed(tmp_path: Path) -> None:
     """Killed between the removal of a dead lease and the end of it."""
-    (tmp_path / f"{NAME}-0123-{dead_process()}@{socket.gethostname()}").write_text("{}")
-    kept = tmp_path / f"{NAME}-0123-{os.getpid()}@{socket.gethostname()}"  # of one that does so now
+    (tmp_path / f"{NAME}-0123-{dead_process()}@{lock._space()}@{socket.gethostname()}").write_text("{}")
+    kept = tmp_path / f"{NAME}-0123-{os.getpid()}@{lock._space()}@{socket.gethostname()}"  # of one that does so now
     kept.write_text("{}")
     with Lease(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([NAME, kept.name])
@@ -110,6 +110,41 @@ def test_a_lease_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
     with Lease(tmp_path):
         pass
     assert seen == [(False, os.getpid())]
+
+
+def test_a_process_of_another_container_is_not_taken_for_dead(tmp_path: Path) -> None:
+    """It may have the same name of the machine and a number that is nobody's here."""
+    foreign(tmp_path, host=socket.gethostname(), pid=dead_process(), space=1)
+    with pytest.raises(PriorbenchError, match="is writing there"), Lease(tmp_path, patience=0.2):
+        pass
+
+
+def test_a_link_that_was_made_and_said_to_exist_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a server says that is asked twice because its first answer was lost."""
+    link = os.link
+
+    def twice(source: Path, target: Path) -> None:
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", twice)
+    with Lease(tmp_path, patience=0.1) as own:
+        assert own.held()
+
+
+def test_who_slept_while_it_took_a_lease_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link, taken = os.link, []
+
+    def swept(source: Path, target: Path) -> None:
+        if not taken:
+            taken.append(source)
+            source.unlink()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", swept)
+    with Lease(tmp_path) as own:
+        assert own.held()
+    assert len(taken) == 1
 
 
 def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +168,7 @@ def test_a_second_writer_waits_for_the_first_to_end(tmp_path: Path) -> None:
 
 
 def test_the_lease_of_a_dead_process_on_this_machine_is_taken_at_once(tmp_path: Path) -> None:
-    foreign(tmp_path, host=socket.gethostname(), pid=dead_process())
+    foreign(tmp_path, host=socket.gethostname(), pid=dead_process(), space=lock._space())
     started = time.monotonic()
     with Lease(tmp_path) as own:
         assert own.held()

@@ -29,6 +29,7 @@ MERGES = "a: &a {k0: 0, k1: 1}\n" + "".join(
         ("extends: config.yaml\n", "extends itself"),
         ('extends: "a\\0b"\n', "is no name of a file"),
         ("extends: [3]\n", "is no name of a file"),
+        ('extends: "\\ud800"\n', "is no name of a file"),
         ("experiment: " + "a" * 20_000, "a text of 20000 characters"),
         ("# " + "x" * 1_000_000, "characters are no configuration"),
     ],

@@ -273,10 +273,14 @@ def extended(data: Mapping[str, Any], where: str, over: tuple[Path, ...] = ()) -
     under: dict[str, Any] = {}
     chain = (*over, Path(where).resolve())
     for name in data["extends"] if isinstance(data["extends"], list) else [data["extends"]]:
-        if not isinstance(name, str) or "\0" in name:
+        if not isinstance(name, str):
             raise PriorbenchError(f"{where}: extends: {shortened(repr(name))} is no name of a file")
         base = Path(where).parent / name
-        if base.resolve() in chain:
+        try:
+            itself = base.resolve() in chain
+        except (ValueError, OSError):  # a lone half of a pair, a name of megabytes
+            raise PriorbenchError(f"{where}: extends: {shortened(ascii(name))} is no name of a file") from None
+        if itself:
             raise PriorbenchError(f"extends: {name} extends itself; take it out")
         under = merged(under, extended(read_yaml(base), str(base), chain), depth=0)
     return merged(under, {key: value for key, value in data.items() if key != "extends"}, depth=0)

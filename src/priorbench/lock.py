@@ -30,7 +30,7 @@ BEAT, STALE, PATIENCE = 5.0, 30.0, 45.0  # s
 def identity() -> dict[str, Any]:
     """Who this process is, for whoever finds its lease or its progress."""
     job = os.environ.get("SLURM_JOB_ID")
-    return {"host": socket.gethostname(), "pid": os.getpid(), "job": job}
+    return {"host": socket.gethostname(), "pid": os.getpid(), "space": _space(), "job": job}
 
 
 class Lease:
@@ -103,7 +103,9 @@ class Lease:
         try:
             whole.write_text(json.dumps({**identity(), "token": self.token}), encoding="utf-8")
             _as_new(whole, self.path)
-        except FileExistsError:
+        except FileExistsError:  # of a server that was asked twice and has answered the second time, it is ours
+            return self.held()
+        except FileNotFoundError:  # taken away by who thinks that this process, which slept, is gone
             return False
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
@@ -115,6 +117,8 @@ class Lease:
     def _clear(self) -> None:
         """Remove what processes have left that are gone, by the clock of the file system where they are elsewhere."""
         with suppress(OSError):
+            if not self.held():
+                return
             os.utime(self.path)
             now = self.path.stat().st_ctime
             for prefix in (NAME, WAITING):
@@ -169,13 +173,21 @@ class _Watch:
 
 def _beside(path: Path, prefix: str) -> Path:
     """A new name in the folder of ``path`` that says which process uses it."""
-    return path.with_name(f"{prefix}-{secrets.token_hex(8)}-{os.getpid()}@{socket.gethostname()}")
+    return path.with_name(f"{prefix}-{secrets.token_hex(8)}-{os.getpid()}@{_space()}@{socket.gethostname()}")
 
 
 def _owner(path: Path) -> dict[str, Any]:
     """Whose name :func:`_beside` gave; empty where it gave none."""
-    found = re.search(r"-(\d+)@(.+)$", path.name)
-    return {"pid": found[1], "host": found[2]} if found else {}
+    found = re.search(r"-(\d+)@(\d+)@(.+)$", path.name)
+    return {"pid": found[1], "space": int(found[2]), "host": found[3]} if found else {}
+
+
+def _space() -> int:
+    """In which the numbers of processes mean anything: two containers may share the name of their machine."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
 
 
 def _as_new(whole: Path, path: Path) -> None:
@@ -183,10 +195,16 @@ def _as_new(whole: Path, path: Path) -> None:
     try:
         os.link(whole, path)
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):  # of file systems that know no links
+        if error.errno in (errno.EEXIST, errno.ENOENT):
             raise
+        content = whole.read_text(encoding="utf-8")  # of a file system that knows no links
         with path.open("x", encoding="utf-8") as file:
-            file.write(whole.read_text(encoding="utf-8"))
+            try:
+                file.write(content)
+                file.flush()
+            except OSError:
+                path.unlink()
+                raise
 
 
 def holder_of(folder: Path) -> dict[str, Any] | None:
@@ -213,7 +231,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _gone(holder: dict[str, Any] | None) -> bool:
-    if not holder or holder.get("host") != socket.gethostname():
+    if not holder or (holder.get("host"), holder.get("space")) != (socket.gethostname(), _space()):
         return False
     try:
         os.kill(int(holder["pid"]), 0)

@@ -178,13 +178,18 @@ def test_errors_of_two_strategies_swapped_in_the_table_are_noticed(make, column:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("1e300", "but inf by structures"), ("-5.25" + "x" * 100_000, "not readable")]
+    ("column", "value", "said"),
+    [
+        ("energy_error", "1e300", "but inf by structures"),
+        ("energy_error", "-5.25" + "x" * 100_000, "not readable"),
+        ("atoms", "0", "but nan by structures"),
+    ],
 )
-def test_an_error_that_is_no_number_of_this_world_is_refused_in_one_short_line(make, value: str, said: str) -> None:
-    """Its square was a traceback, and the line that refused it was as long as it."""
+def test_what_is_no_number_of_this_world_is_refused_in_one_short_line(make, column: str, value: str, said: str) -> None:
+    """The square of an error was a traceback, as were structures of no atoms, and a line was as long as the value."""
     experiment = make(groups=4).collect()
     structures = pd.read_csv(experiment.structures_csv, dtype=str)
-    structures.loc[structures["strategy"] == "mask", "energy_error"] = value
+    structures.loc[structures["strategy"] == "mask", column] = value
     structures.to_csv(experiment.structures_csv, index=False)
     with pytest.raises(PriorbenchError, match=said) as refused:
         statistics(experiment.runs_csv, experiment.curves_csv, experiment.statistics_json, experiment.structures_csv)

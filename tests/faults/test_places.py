@@ -192,7 +192,10 @@ def test_a_figure_that_cannot_be_written_is_said_to_be_so(tmp_path: Path) -> Non
     with faults(tmp_path, 0, errno.EIO) as found:
         save(figure, tmp_path / "figure")
     assert found.count >= 8
+    quiet = 0
     for at in range(1, found.count + 1):
         with faults(tmp_path, at, errno.EIO), contextlib.suppress(OSError):
             save(figure, tmp_path / "figure")
+            quiet += 1
         assert {path.name for path in tmp_path.iterdir()} <= {"figure.pdf", "figure.png"}
+    assert quiet <= found.count / 2  # a mode that cannot be set and the like

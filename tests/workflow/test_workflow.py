@@ -28,10 +28,9 @@ PRESETS = [
     REPOSITORY / "config.yaml",
     *(path for path in sorted((REPOSITORY / "workflow/presets").glob("*.yaml")) if path != REFERENCE),
 ]
-#: Large ones take long to plan: `make dry-run` plans them as well, `make check-long` counts their jobs.
-COUNTED = [
-    path for path in PRESETS if "PRIORBENCH_LONG" in os.environ or path.stem.endswith("-quick") or path.stem == "config"
-]
+#: The largest take long to plan: `make dry-run` does it as well, `make check-long` counts their jobs.
+LARGEST = ("paper", "dft", "rmd17")
+COUNTED = [path for path in PRESETS if "PRIORBENCH_LONG" in os.environ or path.stem not in LARGEST]
 NOISE = re.compile(r"^Using workflow specific profile|^Assuming unrestricted|^$")
 
 Plan = Callable[..., subprocess.CompletedProcess[str]]

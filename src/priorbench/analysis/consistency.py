@@ -90,6 +90,8 @@ def _pooled(rows: Sequence[Mapping[Any, Any]]) -> dict[str, float]:
     atoms = [row.get("atoms") for row in rows]
     weights = [float(n) if n is not None and n == n else None for n in atoms]
     weighed = [1.0 if None in weights else float(n or 0) for n in weights]
+    if any(weight <= 0 for weight in weighed):
+        return dict.fromkeys(("force_rmse", "energy_rmse"), math.nan)  # no structure has so few atoms
     try:
         force = math.fsum(w * row["force_rmse"] ** 2 for w, row in zip(weighed, rows, strict=True)) / math.fsum(weighed)
         energy = math.fsum(row["energy_error"] ** 2 for row in rows) / len(rows)

@@ -121,7 +121,7 @@ def run_all(
             started = time.perf_counter()
         for output, lease in zip(outputs, leases, strict=True):
             # Who waits for the folder is a copy of this job whose workflow has removed, or will, what is written here.
-            if lease is not None and not keep and not lease.wanted():
+            if lease is not None and not keep and lease.held() and not lease.wanted():
                 sync_folder(output)
                 for name in (CHECKPOINT, REJECTED):
                     (output / name).unlink(missing_ok=True)
