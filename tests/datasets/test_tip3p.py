@@ -15,8 +15,6 @@ from priorbench.datasets.tip3p_simulation import simulate, start_positions
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 
-pytestmark = pytest.mark.xdist_group("tip3p")  # what they share is made once
-
 TINY: dict[str, Any] = {
     "molecules": 8,
     "trajectories": 2,

@@ -23,8 +23,6 @@ from tests.conftest import make_frames, one_structure
 from tests.networks import CUTOFF
 from tests.training.conftest import TEST, TRAIN, from_mask, spec, write_inputs
 
-pytestmark = pytest.mark.xdist_group("details")  # what they share is made once
-
 Rows = dict[tuple[str, str], dict[str, Any]]
 
 

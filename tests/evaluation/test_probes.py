@@ -22,8 +22,6 @@ from tests.conftest import make_frames, make_store, one_structure
 from tests.networks import CUTOFF, network
 from tests.training.conftest import from_mask, spec, write_inputs
 
-pytestmark = pytest.mark.xdist_group("probes")  # what they share is made once
-
 LENGTHS, ANGLE = (0.95, 1.01), 104.0  # Å, degrees
 BOX = 12.0  # Å
 

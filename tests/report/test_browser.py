@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("browser")  # what they share is made once
-
 
 @pytest.fixture
 def page(browser: Any, page_file: Path) -> Iterator[Any]:

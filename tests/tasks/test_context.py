@@ -25,8 +25,6 @@ from priorbench.training.model import build as network
 from priorbench.training.store import Store
 from tests.conftest import random_rotation
 
-pytestmark = pytest.mark.xdist_group("context")  # what they share is made once
-
 BOND_ONLY, NEIGHBOURS = 1.2, 3.4  # Å: nothing but the O–H bond, and the first shell
 FLOORS = {"vector": 0.479, "gradient": 0.730}
 ROTATIONS = 10  # copies of each training frame, for networks that do not know that directions are all alike

@@ -19,8 +19,6 @@ from tests.conftest import make_frames, make_store
 from tests.networks import specs
 from tests.processes import together
 
-pytestmark = pytest.mark.xdist_group("parallel")  # what they share is made once
-
 BATCHES = ([0, 1, 2], [3], [4, 1])  # three structures and one for two processes
 TRAINING = Training(epochs=1, batch_size=3, learning_rate=1e-2)
 

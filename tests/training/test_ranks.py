@@ -22,8 +22,6 @@ from tests.processes import together
 from tests.training.conftest import spec, write_inputs
 from tests.training.test_run import metrics, record
 
-pytestmark = pytest.mark.xdist_group("ranks")  # what they share is made once
-
 BACKBONE = {"name": "small", "architecture": "egnn", "cutoff": CUTOFF, "layers": 1, "width": 8}
 EPOCHS = {"epochs": 8, "batch_size": 2, "learning_rate": 1e-2}  # 24 steps
 STEPS_BEFORE_THE_CUT = 11

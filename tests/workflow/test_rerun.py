@@ -19,8 +19,6 @@ from pydantic import BaseModel
 from priorbench.config import Config, parse_config
 from priorbench.errors import PriorbenchError
 
-pytestmark = pytest.mark.xdist_group("plans")  # what they share is made once
-
 REPOSITORY = Path(__file__).parents[2]
 
 # What is made from the runs.  Details of every backbone: which trial was chosen is read from the table of all trials.
