@@ -14,8 +14,11 @@ from priorbench.cli import main
 from priorbench.errors import PriorbenchError
 
 
-def started(job: Callable[[], Any], log: Path | None = None) -> int:
-    """Number of a process that does the ``job`` and exits with 1 where that fails; what it says goes to ``log``."""
+def started(job: Callable[[], Any], log: Path | None = None, errors: Path | None = None) -> int:
+    """Number of a process that does the ``job`` and exits with 1 where that fails.
+
+    What it says goes to ``log``, its errors as well unless they have a file of their own.
+    """
     child = os.fork()
     if child:
         return child
@@ -25,13 +28,16 @@ def started(job: Callable[[], Any], log: Path | None = None) -> int:
             signal.signal(number, signal.SIG_DFL)
         if log is not None:
             # Not only the descriptors: what captures output has put files of its own into sys.
-            sys.stdout = sys.stderr = log.open("w", buffering=1)
-            for number in (1, 2):
-                os.dup2(sys.stdout.fileno(), number)
+            sys.stdout = log.open("w", buffering=1)
+            sys.stderr = errors.open("w", buffering=1) if errors else sys.stdout
+            for number, stream in enumerate((sys.stdout, sys.stderr), start=1):
+                os.dup2(stream.fileno(), number)
         job()
         code = 0
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:

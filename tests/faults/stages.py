@@ -220,9 +220,8 @@ def stages(analysed: Path) -> list[Stage]:
             f / "frames.safetensors", "--neighbours", f / "neighbours.safetensors", "--splits", f / "split.json",
             "--output", f / "out/cell.json"]),
         Stage("answer", nothing, lambda f: [
-            "answer", "--question", "q2", "--evidence", evidence, "--output", f / "out",
-            *(w for name in ("runs.csv", "curves.csv", "statistics.json")
-              for w in (f"--{name.split('.')[0]}" + "-csv" * name.endswith("csv"), ANSWERED / name))]),
+            "answer", "--question", "q2", "--evidence", evidence, "--runs-csv", ANSWERED / "runs.csv", "--curves-csv",
+            ANSWERED / "curves.csv", "--statistics", ANSWERED / "statistics.json", "--output", f / "out"]),
         Stage("export", trained, lambda f: [
             "export", f / "trained/model.safetensors", "--output", f / "out/potential.pt2"]),
     ]  # fmt: skip

@@ -35,7 +35,7 @@ def arguments(inputs: Inputs, folder: Path, epochs: int, at_once: int, seeds: tu
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No interpreter is started for a seed; that one can be, the pack that is cut shows."""
+    """No interpreter is started for a seed by a pack in this process; that it can be, the pack that is cut shows."""
     monkeypatch.setattr(pack, "subprocess", SimpleNamespace(Popen=Forked))
 
 
@@ -61,7 +61,8 @@ def epochs_of(place: Path) -> int:
     return int(read_json(path).get("epoch", 0)) if path.exists() else 0
 
 
-def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("forked")
+def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "priorbench.cli", *arguments(inputs, tmp_path, 12, 2, TWO)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     places = [tmp_path / f"seed{seed}" for seed in TWO]
@@ -73,7 +74,6 @@ def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path, monkeypatch:
     assert process.returncode == TRY_AGAIN, complaint
     assert complaint.splitlines()[-1].startswith("priorbench finetune: asked to stop: seed 0, ")
     assert all((place / CHECKPOINT).exists() for place in places)
-    monkeypatch.setattr(pack, "subprocess", SimpleNamespace(Popen=Forked))
     assert main(arguments(inputs, tmp_path, 12, 2, TWO)) == 0
     same_as_alone(inputs, tmp_path, 12, TWO)
     assert [read_json(place / "run.json")["attempts"] for place in places] == [2, 2]

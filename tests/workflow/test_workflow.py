@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from snakemake.cli import main as snakemake
+from tests.processes import started
 
 from priorbench import runs
 from priorbench.config import Config, load_config, parse_config
@@ -53,28 +53,14 @@ def plan(tmp_path: Path) -> Plan:
 
 def forked_snakemake(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """``snakemake`` in a fork of this process: to start Python and to import it takes longer than to plan."""
-    streams = [folder / ".stdout", folder / ".stderr"]
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            for number, stream in enumerate(streams, start=1):
-                os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
-            os.chdir(REPOSITORY)
-            sys.argv = ["snakemake", *arguments]  # presets that are targets are found there
-            snakemake(arguments)
-        except SystemExit as end:  # with a message where the configuration is refused
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-            if isinstance(end.code, str):
-                print(end.code, file=sys.stderr)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    streams = folder / ".stdout", folder / ".stderr"
+
+    def job() -> None:
+        os.chdir(REPOSITORY)
+        sys.argv = ["snakemake", *arguments]  # presets that are targets are found there
+        snakemake(arguments)
+
+    code = os.waitstatus_to_exitcode(os.waitpid(started(job, *streams), 0)[1])
     output, errors = (stream.read_text() for stream in streams)
     return subprocess.CompletedProcess(["snakemake", *arguments], code, output, errors)
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from priorbench.analysis.chosen import load_chosen
+from priorbench.analysis.chosen import Trial, load_chosen
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.details_table import DECIMALS, write_cell
 from priorbench.evaluation.errors import predict
@@ -33,7 +33,6 @@ _DRAW = 6  # stream of random numbers; the seed is fixed, so that all runs of a 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Row = dict[str, Any]
-Key = tuple[str, int, int]  # strategy, seed, trial
 
 
 def details(
@@ -50,31 +49,31 @@ def details(
     loaded = [(path, *load_model(path)) for path in models]
     spec = loaded[0][2]["spec"]
     place = spec["dataset"], spec["backbone"]["name"]
-    chosen = {(t.strategy, t.seed, t.trial) for t in load_chosen(trials_csv) if (t.dataset, t.backbone) == place}
+    chosen = {trial for trial in load_chosen(trials_csv) if trial[:2] == place}
     source = Source.load(Inputs(frames, neighbours, splits[0]), spec["backbone"]["cutoff"])
     by_hash = {sha256_file(split): split for split in splits}
     sides: dict[str, Side] = {}
     runs = []
     for path, state, metadata in loaded:
         _check(path, metadata, place, source.hash, by_hash)
-        key = _key(metadata["spec"])
-        if key not in chosen:
+        trial = _trial(metadata["spec"])
+        if trial not in chosen:
             continue
-        chosen.remove(key)
+        chosen.remove(trial)
         split, labels = metadata["split_hash"], Labels.from_json(metadata["labels"])
         if split not in sides:
             sides[split] = Side.of(source, by_hash[split], labels, metadata["spec"]["device"])
         runs.append(_run(state, metadata, labels, sides[split], str(path)))
     if chosen:
-        strategy, seed, trial = min(chosen)
+        lost = min(chosen)
         raise PriorbenchError(
-            f"{trials_csv}: trial {trial} of {strategy}, seed {seed} is chosen, but no model is given"
+            f"{trials_csv}: trial {lost.trial} of {lost.strategy}, seed {lost.seed} is chosen, but no model is given"
         )
     write_cell(output, *place, runs)
 
 
-def _key(spec: dict[str, Any]) -> Key:
-    return spec["strategy"], spec["seed"], spec.get("trial", 1)
+def _trial(spec: dict[str, Any]) -> Trial:
+    return Trial(spec["dataset"], spec["backbone"]["name"], spec["strategy"], spec["seed"], spec.get("trial", 1))
 
 
 def _check(path: Path, metadata: dict[str, Any], place: tuple[str, str], data: str, splits: dict[str, Path]) -> None:
