@@ -10,8 +10,9 @@ SHELL := bash
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.complete
 CREATOR := $(shell command -v $(PYTHON))
-ALONE := tests/workflow/check_long.py  # uses all cores and is timed
-LONG := tests/training/check_soak.py tests/fuzz/check_fuzz.py tests/faults/test_faults.py tests/tasks/test_context.py \
+ALONE := tests/workflow/check_default.py  # uses all cores and is timed
+LONG := tests/workflow/check_reruns.py tests/training/check_soak.py tests/fuzz/check_fuzz.py \
+  tests/faults/test_faults.py tests/tasks/test_context.py \
   tests/workflow/test_workflow.py::test_every_preset_plans_all_its_runs
 
 export PATH := $(BIN):$(PATH)
@@ -82,7 +83,7 @@ check-long: $(STAMP)  ## what takes longer than the tests: bounds of the default
 	  commit=$$(git describe --always --abbrev=40 --dirty); \
 	  { echo "$$commit"; date; } > results/reference/check-long.txt; \
 	  pytest -v --show-capture=no $(ALONE) 2>&1 | tee -a results/reference/check-long.txt || code=1; \
-	  pytest -v --show-capture=no -n $(TEST_JOBS) $(LONG) 2>&1 | tee -a results/reference/check-long.txt || code=1; \
+	  pytest -v --show-capture=no -n $(TEST_JOBS) --dist worksteal $(LONG) 2>&1 | tee -a results/reference/check-long.txt || code=1; \
 	  exit $$code
 
 lock:  ## pin what requirements.in resolves to now, with the hashes of all files

@@ -1,6 +1,6 @@
-"""What takes longer than the tests may (``make check-long``): repetition bit for bit, and the default's bounds.
+"""Experiments made again, whole or in part, leave what they left (``make check-long``).
 
-Not collected by ``make test``.  Each check runs whole experiments in folders of their own.
+Each check runs whole experiments in folders of their own.
 """
 
 import csv
@@ -10,39 +10,28 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from tests.workflow import test_rerun as rerun
+from tests.workflow.experiments import REPOSITORY, experiment
 
-from priorbench.analysis.accounting import accounting
 from priorbench.analysis.records import RUN_TIMES
-from priorbench.analysis.results import load_statistics
 from priorbench.io import read_json
 
-REPOSITORY = Path(__file__).parents[2]
-MINUTES, GIGABYTES = 15, 4.0  # of the default experiment, on two cores
-LARGEST_SHARE = 0.2  # of the default experiment's core time that is neither data nor training
-LARGEST_RATIO = 0.7  # scratch's validation force RMSE over the trivial predictor's
-LARGEST_HALF_WIDTH = 0.15  # of masking's relative change, for at least two backbones
 
-
-def experiment(config: str, folder: Path) -> Path:
-    """Run ``config`` in ``folder`` as ``make run`` does and return its results."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", folder]
-    command += ["--cores", "2", "--configfile", REPOSITORY / config]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = time.time()
-    subprocess.run(command, check=True, env=environment)
-    (results,) = (folder / "results").iterdir()
-    report = ["--quiet", "all", "--report", results / "snakemake-report.html"]
-    subprocess.run([*command, *report], check=True, env=environment)
-    accounting(results, "2", started)
-    return results
+def test_every_change_repeats_what_depends_on_it_and_nothing_else(tmp_path: Path) -> None:
+    """The whole tables of changes, of which the tests plan those that no other stands for."""
+    patterns = {name: change.repeats for name, change in (rerun.KEYS | rerun.OTHERS).items()}
+    patterns |= {name: repeats for name, (_, _, repeats) in (rerun.DATA | rerun.DELETED).items()} | rerun.CODE
+    plans = rerun.plans_after(patterns, tmp_path)
+    wrong = {
+        name: set(rerun.repeated(plans[name])) ^ set(rerun.expected(plans[name], repeats))
+        for name, repeats in patterns.items()
+        if repeats is not None
+    }
+    assert {name: jobs for name, jobs in wrong.items() if jobs} == {}
 
 
 def without_times(path: Path) -> list[dict[str, str]]:
@@ -131,63 +120,3 @@ def test_a_deleted_output_comes_back_as_it_was(tmp_path: Path) -> None:
         after = contents(tmp_path / "results/ci")
         changed[rule] = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     assert {rule: names for rule, names in changed.items() if names} == {}
-
-
-@pytest.fixture(scope="module")
-def default(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """Results of the default experiment, and the seconds it took."""
-    start = time.monotonic()
-    return experiment("config.yaml", tmp_path_factory.mktemp("default")), time.monotonic() - start
-
-
-def test_the_default_experiment_keeps_its_time(default: tuple[Path, float]) -> None:
-    assert default[1] <= 60 * MINUTES
-
-
-def test_the_default_experiment_spends_its_time_on_data_and_training(default: tuple[Path, float]) -> None:
-    content = read_json(default[0] / "accounting.json")
-    assert content["outside"] <= LARGEST_SHARE, content
-
-
-def test_the_default_experiment_keeps_its_memory(default: tuple[Path, float]) -> None:
-    peaks = []
-    for path in (default[0] / "benchmarks").rglob("*.tsv"):
-        with path.open(encoding="utf-8") as file:
-            peaks += [float(row["max_rss"]) for row in csv.DictReader(file, delimiter="\t") if row["max_rss"] != "NA"]
-    assert peaks
-    assert sum(sorted(peaks)[-2:]) / 1024 <= GIGABYTES  # two jobs at a time
-
-
-def test_every_backbone_learns_from_scratch(default: tuple[Path, float]) -> None:
-    results = load_statistics(default[0] / "statistics.json").strategies
-    ratios = {r.place: max(r.validation_ratio.values) for r in results if r.role == "scratch"}
-    assert ratios
-    assert {place: ratio for place, ratio in ratios.items() if ratio > LARGEST_RATIO} == {}
-
-
-def test_every_pretraining_learns(default: tuple[Path, float]) -> None:
-    results = load_statistics(default[0] / "statistics.json").pretraining
-    assert results
-    assert [r for r in results if not r.below_start] == []
-
-
-def test_intervals_are_narrow_enough_for_two_backbones(default: tuple[Path, float]) -> None:
-    widths: dict[tuple[str, str], float] = {}
-    for c in load_statistics(default[0] / "statistics.json").comparisons:
-        if c.quantity == "force" and c.task == "masking" and c.reference_role in ("scratch", "longer-steps"):
-            half = float("inf") if c.change.half_width is None else c.change.half_width
-            widths[c.dataset, c.backbone] = max(widths.get((c.dataset, c.backbone), 0.0), half)
-    assert len([half for half in widths.values() if half <= LARGEST_HALF_WIDTH]) >= 2, widths
-
-
-def test_every_change_repeats_what_depends_on_it_and_nothing_else(tmp_path: Path) -> None:
-    """The whole tables of changes, of which the tests plan those that no other stands for."""
-    patterns = {name: change.repeats for name, change in (rerun.KEYS | rerun.OTHERS).items()}
-    patterns |= {name: repeats for name, (_, _, repeats) in (rerun.DATA | rerun.DELETED).items()} | rerun.CODE
-    plans = rerun.plans_after(patterns, tmp_path)
-    wrong = {
-        name: set(rerun.repeated(plans[name])) ^ set(rerun.expected(plans[name], repeats))
-        for name, repeats in patterns.items()
-        if repeats is not None
-    }
-    assert {name: jobs for name, jobs in wrong.items() if jobs} == {}
