@@ -1,6 +1,7 @@
 """Groups never meet in two splits, whatever the data and the seed."""
 
 import json
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -273,6 +274,14 @@ def test_groups_stay_whole_within_the_official_training_side(tmp_path: Path) -> 
         assert len(splitting(path, seed=seed)["validation"]) == 2
 
 
+def test_two_official_training_groups_are_enough_and_a_side_each(tmp_path: Path) -> None:
+    path = official(tmp_path, [TRAIN] * 10 + [TEST], [0] * 9 + [1] + [2])
+    for seed in range(4):  # in both orders
+        found = splitting(path, seed=seed)
+        assert sorted(map(len, (found["train"], found["validation"]))) == [1, 9]
+    assert contents(path)["official"] is True
+
+
 def test_near_structures_of_official_sides_are_counted_but_kept(tmp_path: Path) -> None:
     structures = toy(10)
     path = save(
@@ -290,8 +299,8 @@ def test_near_structures_of_official_sides_are_counted_but_kept(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("sides", "groups", "message"),
     [
-        ([TRAIN, TRAIN, NEITHER, TEST], None, "1 of 4 structures are on neither official side"),
-        ([TRAIN, TRAIN, TRAIN], None, "3 training groups and 0 test structures"),
+        ([TRAIN, TRAIN, NEITHER, TEST], None, "1 of 4 structures are on neither official side; assign all or none in"),
+        ([TRAIN, TRAIN, TRAIN], None, "3 training groups and 0 test structures; at least 2 and 1 are needed"),
         ([TRAIN, TRAIN, TEST], [0, 0, 1], "1 training groups and 1 test structures"),
         ([TRAIN, TRAIN, TEST], [0, 1, 1], "group 1 is on both official sides"),
     ],
@@ -340,7 +349,7 @@ def test_a_leaking_or_damaged_split_is_refused(
 ) -> None:
     path, frames = written
     path.write_text(json.dumps({"frames": frames.hash(), "seed": 0, **sides}))
-    with pytest.raises(PriorbenchError, match=message):
+    with pytest.raises(PriorbenchError, match=rf"^{re.escape(str(path))}: .*{message}.*run (it )?again$"):
         load_split(path, frames.hash(), frames)
 
 

@@ -93,7 +93,7 @@ def load_split(path: Path, frames_hash: str, frames: Frames | None = None) -> Sp
     _refuse_shared(path, "structure", sides)
     if frames is not None:
         everything = np.concatenate(list(sides.values()))
-        if everything.min(initial=0) < 0 or everything.max(initial=0) >= len(frames):
+        if everything.min() < 0 or everything.max() >= len(frames):
             raise PriorbenchError(f"{path}: the split names structures that the frames do not have; run it again")
         _refuse_shared(path, "group", {side: np.unique(frames.groups[chosen]) for side, chosen in sides.items()})
     return sides

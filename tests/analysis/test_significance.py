@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -62,6 +64,15 @@ def test_correction_changes_no_verdict_and_says_which_survive() -> None:
     assert [change.verdict for change in together] == [c.verdict for c in (strong, weak, none, lost)]
     assert {change.family for change in together} == {4}
     assert together[0].p_holm == pytest.approx(4 * (strong.p or 0))
+    assert together[0].p_margin_holm == pytest.approx(4 * (strong.p_margin or 0))
+
+
+@pytest.mark.parametrize(("p_margin", "survives"), [(0.0249, True), (0.0251, False)])
+def test_a_verdict_survives_where_its_corrected_p_value_decides_it(p_margin: float, survives: bool) -> None:
+    change = Paired(pairs=3, verdict="reproduced", p=0.001, p_margin=p_margin)
+    (found,) = correct([change])
+    assert found.survives == survives
+    assert correct([replace(change, verdict="undecided")])[0].survives is False
 
 
 def test_equivalence_is_an_interval_within_the_margin_on_both_sides() -> None:

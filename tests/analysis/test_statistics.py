@@ -52,7 +52,7 @@ def test_worse_than_trivial_is_marked(make, sim) -> None:
 
 def test_missing_baseline_and_dropped_seed_are_refused_here_too(analysed) -> None:
     runs = load_runs(analysed.runs_csv)
-    with pytest.raises(PriorbenchError, match="no longer-steps run"):
+    with pytest.raises(PriorbenchError, match=r"^tip3p/egnn: .*no longer-steps run"):
         summarise(runs[runs["role"] != "longer-steps"])
     with pytest.raises(PriorbenchError, match="mask against scratch: seed 2"):
         summarise(runs[(runs["strategy"] != "mask") | (runs["seed"] != 2) | (runs["stage"] == "pretrain")])
@@ -73,6 +73,24 @@ def test_pretraining_is_held_against_start_and_floor(make, sim) -> None:
     mask = [p for p in found if (p.backbone, p.pretraining) == ("egnn", "mask")]
     assert [(p.below_start, p.below_floor) for p in mask] == [(True, False), (True, True), (True, True)]
     assert {p.below_floor for p in found if p.pretraining == "denoise"} == {None}
+
+
+def test_a_pretraining_is_told_as_it_ended(analysed) -> None:
+    runs = load_runs(analysed.runs_csv)
+    mask = runs.index[(runs["strategy"] == "mask") & (runs["stage"] == "pretrain") & (runs["backbone"] == "egnn")]
+    lost, stuck, level = mask
+    runs.loc[lost, ["status", "loss_best"]] = ["diverged", None]
+    runs.loc[stuck, "loss_best"] = runs.loc[stuck, "loss_start"]
+    runs.loc[level, "loss_best"] = runs.loc[level, "floor"]
+    found = [p for p in summarise(runs).pretraining if p.backbone == "egnn" and p.pretraining == "mask"]
+    assert [(p.diverged, p.below_start, p.below_floor) for p in found] == [
+        (True, False, False),
+        (False, False, False),
+        (False, True, False),
+    ]
+    start, floor = (runs.loc[mask, name].tolist() for name in ("loss_start", "floor"))
+    assert [p.loss_start for p in found] == start
+    assert [p.loss_best for p in found] == [None, start[1], floor[2]]
 
 
 def test_the_longer_run_nearest_in_steps_is_the_match(make, sim) -> None:
