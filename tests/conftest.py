@@ -102,6 +102,16 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+#: Begun first, longest first: a module is one worker's, and none may start when the other has nothing left to do.
+LONGEST = ["tasks/test_context", "workflow/test_rerun"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Only the order of modules changes; that within one stays."""
+    place = {Path(__file__).parent / f"{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What tests have measured, by their ``record_property``."""
     reports = [report for found in terminalreporter.stats.values() for report in found]

@@ -274,13 +274,25 @@ def test_the_released_rule_points_every_atom_away_from_the_farthest_lost_hydroge
 
 
 def test_the_released_rule_takes_the_minimum_image_and_keeps_structures_apart(tmp_path):
-    batch = make_store(make_frames(2), tmp_path).batch(torch.tensor([1, 0]))
-    example = Masking(MaskingOptions(ratio=0.3, rule="released")).corrupt(batch, draws(3))
-    half = float(batch.graph.cells[0, 0, 0]) / 2
-    assert float(example.vectors.abs().max()) <= half + 1e-4
-    alone = make_store(make_frames(2), tmp_path)
-    assert len(alone) == 2
-    assert (torch.bincount(example.graph.structure) < 24).all()
+    batch = make_store(make_frames(3), tmp_path).batch(torch.tensor([1, 0, 2]))
+    graph = batch.graph
+    task, lost = Masking(MaskingOptions(ratio=0.1, rule="released")), []
+    for seed in range(12):
+        example = task.corrupt(batch, draws(seed))
+        places = np.arange(example.graph.atoms)
+        targets = np.isin(places, example.selected.numpy())
+        for s in range(3):
+            own = example.graph.structure.numpy() == s
+            left, side = example.graph.positions[own].numpy(), float(graph.cells[s, 0, 0])
+            gone = np.array([r for r in graph.positions[graph.structure == s].numpy() if not (left == r).all(1).any()])
+            lost.append(len(gone))
+            assert targets[own].tolist() == [len(gone) > 0] * own.sum()
+            for atom, vector in zip(left, example.vectors[own].numpy(), strict=True):
+                away = atom - gone if len(gone) else np.zeros((1, 3))
+                away -= side * np.round(away / side)
+                np.testing.assert_allclose(vector, away[np.linalg.norm(away, axis=1).argmax()], atol=1e-5)
+    assert 0 in lost[::3]  # the first: those that follow have their targets all the same
+    assert max(lost) > 2
 
 
 def test_a_context_free_floor_is_stated_for_water_alone(ethanol, tmp_path):
