@@ -13,7 +13,8 @@ CREATOR := $(shell command -v $(PYTHON))
 ALONE := tests/workflow/check_default.py  # uses all cores and is timed
 LONG := tests/workflow/check_reruns.py tests/training/check_soak.py tests/fuzz/check_fuzz.py \
   tests/faults/test_faults.py tests/tasks/test_context.py \
-  tests/workflow/test_workflow.py::test_every_preset_plans_all_its_runs
+  tests/workflow/test_workflow.py::test_every_preset_plans_all_its_runs \
+  tests/training/test_checkpoint.py::test_cut_after_every_step_every_run_leaves_the_same_bytes
 
 export PATH := $(BIN):$(PATH)
 # Work runs side by side in processes, never in threads within one; a rule sets its own number.

@@ -103,7 +103,14 @@ def one_thread():
 
 
 #: Begun first, longest first: a module is one worker's, and none may start when the other has nothing left to do.
-LONGEST = ["tasks/test_context", "workflow/test_rerun"]
+LONGEST = [
+    "workflow/test_workflow",
+    "training/test_checkpoint",
+    "kernels/test_kernels",
+    "faults/test_faults",
+    "tasks/test_context",
+    "workflow/test_rerun",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -28,9 +28,9 @@ PRESETS = [
     REPOSITORY / "config.yaml",
     *(path for path in sorted((REPOSITORY / "workflow/presets").glob("*.yaml")) if path != REFERENCE),
 ]
-#: The largest take long to plan: `make dry-run` does it as well, `make check-long` counts their jobs.
-LARGEST = ("paper", "dft", "rmd17")
-COUNTED = [path for path in PRESETS if "PRIORBENCH_LONG" in os.environ or path.stem not in LARGEST]
+#: What has a small sibling is of the same shape: `make dry-run` plans it, `make check-long` counts its jobs.
+LARGE = {path for path in PRESETS if path.with_stem(f"{path.stem}-quick") in PRESETS}
+COUNTED = [path for path in PRESETS if "PRIORBENCH_LONG" in os.environ or path not in LARGE]
 NOISE = re.compile(r"^Using workflow specific profile|^Assuming unrestricted|^$")
 
 Plan = Callable[..., subprocess.CompletedProcess[str]]
@@ -102,6 +102,15 @@ def expected_counts(config: Config) -> dict[str, int]:
 @pytest.mark.parametrize("preset", COUNTED, ids=lambda path: path.stem)
 def test_every_preset_plans_all_its_runs(plan: Plan, preset: Path) -> None:
     assert job_counts(plan("--quiet", "rules", "--configfile", preset)) == expected_counts(load_config(preset))
+
+
+@pytest.mark.parametrize("preset", sorted(LARGE), ids=lambda path: path.stem)
+def test_a_preset_has_the_rules_of_its_small_sibling(preset: Path) -> None:
+    """But for the checks of the data: what is generated as a smoke test has none."""
+    small = expected_counts(load_config(preset.with_stem(f"{preset.stem}-quick")))
+    large = expected_counts(load_config(preset))
+    assert large.keys() - {"checks"} == small.keys() - {"checks"}
+    assert large["total"] >= small["total"]
 
 
 def test_a_preset_is_a_target_by_its_name(plan: Plan) -> None:

@@ -45,8 +45,15 @@ def reaches(
     The threshold is scratch's validation force RMSE at the epoch whose weights were kept.  Both strategies are held
     against it by the same rule, at the end of each epoch of finetuning.
     """
+    return reaches_in_all_units(runs, curves, strategy, scratch)[unit]
+
+
+def reaches_in_all_units(
+    runs: pd.DataFrame, curves: pd.DataFrame, strategy: str, scratch: str
+) -> dict[Unit, list[Reach]]:
+    """:func:`reaches` in every unit."""
     own, base = (_by_seed(runs, name) for name in (strategy, scratch))
-    found = []
+    found: dict[Unit, list[Reach]] = {unit: [] for unit in UNITS}
     for seed, row in own.items():
         curve, base_curve = (_curve(curves, name, seed) for name in (strategy, scratch))
         base_row = base[seed]
@@ -54,16 +61,17 @@ def reaches(
         reached = None if threshold is None else _first(curve, threshold)
         done = row["status"] == "completed" and threshold is not None
         at = None if threshold is None else _first(base_curve, threshold)
-        found.append(
-            Reach(
-                seed=seed,
-                threshold=threshold,
-                scratch=None if at is None else _spent(base_row, base_curve, at, unit),
-                strategy=_spent(row, curve, reached, unit) if done else None,
-                censored=done and reached is None,
-                pretrain=float(row[f"pretrain_{unit.lower()}"]),
+        for unit, seeds in found.items():
+            seeds.append(
+                Reach(
+                    seed=seed,
+                    threshold=threshold,
+                    scratch=None if at is None else _spent(base_row, base_curve, at, unit),
+                    strategy=_spent(row, curve, reached, unit) if done else None,
+                    censored=done and reached is None,
+                    pretrain=float(row[f"pretrain_{unit.lower()}"]),
+                )
             )
-        )
     return found
 
 

@@ -223,16 +223,20 @@ def _load(path: Path, columns: dict[str, Kind], defaults: Mapping[str, str | int
 def _check_numbers(path: Path, frame: pd.DataFrame, columns: Mapping[str, Kind]) -> None:
     """Refuse what no run writes: infinity, impossible counts and errors, a row without a key or that is there twice."""
     for name, kind in columns.items():
-        bad = frame[name].isna() if name in RUN_KEY else pd.Series(False, frame.index)
+        bad = frame[name].isna().to_numpy(copy=True) if name in RUN_KEY else np.zeros(len(frame), bool)
         if kind != "text":
+            values = frame[name].to_numpy(np.float64)
             if columns is not CURVE_COLUMNS:  # a diverging loss is infinite
-                bad |= np.isinf(frame[name])
-            bad |= (frame[name] < 0) & (kind == "integer" or name.endswith(_POSITIVE))
-            bad |= (frame[name] == 0) & name.startswith("test_")
-            bad |= (frame[name] > LARGEST_ERROR) & name.endswith(("rmse", "mae"))
+                bad |= np.isinf(values)
+            if kind == "integer" or name.endswith(_POSITIVE):
+                bad |= values < 0
+            if name.startswith("test_"):
+                bad |= values == 0
+            if name.endswith(("rmse", "mae")):
+                bad |= values > LARGEST_ERROR
         if bad.any():
-            value = frame[name][bad].iloc[0]
-            raise PriorbenchError(f"{path}: row {int(bad.argmax()) + 1}: {name} cannot be {value}; collect it again")
+            value, row = frame[name][bad].iloc[0], int(bad.argmax()) + 1
+            raise PriorbenchError(f"{path}: row {row}: {name} cannot be {value}; collect it again")
     if columns is DETAIL_COLUMNS:  # whoever gathers them sees to that
         return
     key = [name for name in (*RUN_KEY, *_FURTHER) if name in columns]
