@@ -17,6 +17,7 @@ comparison that lost a pair to one is undecided.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -138,9 +139,14 @@ class _Place:
     runs: pd.DataFrame
     sums: Sums | None
 
+    @cached_property
+    def by_strategy(self) -> dict[str, pd.DataFrame]:
+        """The runs of each strategy."""
+        return {str(name): own for name, own in self.runs.groupby("strategy", sort=False)}
+
     def errors(self, strategy: str, quantity: Quantity) -> dict[int, float | None]:
         """Test RMSE by seed (meV/Å or meV/atom); None for a diverged run."""
-        own = self.runs[self.runs["strategy"] == strategy]
+        own = self.by_strategy[strategy]
         return {
             int(seed): float(error) if status == "completed" else None
             for seed, status, error in zip(own["seed"], own["status"], own[f"test_{quantity}_rmse"], strict=True)
