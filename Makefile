@@ -4,6 +4,7 @@ PYTHON ?= python3
 CONFIG ?= config.yaml
 CORES ?= all
 TEST_JOBS ?= 2
+SIDE_BY_SIDE = -n $(TEST_JOBS) --dist loadscope --no-loadscope-reorder  # what the tests of a module share is made once
 PRESETS := $(wildcard workflow/presets/*.yaml)
 
 SHELL := bash
@@ -43,7 +44,7 @@ plan: $(STAMP)  ## print the runs of CONFIG and what they will cost on CORES, a 
 	priorbench plan "$(CONFIG)" $(if $(filter-out all,$(CORES)),--cores $(CORES))
 
 test: $(STAMP)  ## run the tests
-	pytest -n $(TEST_JOBS) --dist loadscope --no-loadscope-reorder  # what the tests of a module share is made once
+	pytest $(SIDE_BY_SIDE)
 
 test-cluster: $(STAMP)  ## run the tests on a SLURM of their own; needs root and Debian, else says why it does nothing
 	pytest -v -rs --show-capture=no -p no:cacheprovider tests/cluster/test_cluster.py || [ $$? -eq 5 ]  # 5: all skipped
@@ -69,7 +70,7 @@ dry-run: $(STAMP)  ## plan every preset without running anything
 coverage: $(STAMP)  ## how many lines and branches of the package the tests run
 	mkdir -p build/coverage
 	coverage erase
-	pytest -q -n $(TEST_JOBS) --dist loadscope --no-loadscope-reorder --cov --cov-report=json:build/coverage.json --cov-report=
+	pytest -q $(SIDE_BY_SIDE) --cov --cov-report=json:build/coverage.json --cov-report=
 	python tests/check_bounds.py coverage build/coverage.json
 
 mutants: $(STAMP)  ## how many faults put into statistics, masking and splitting the tests notice; an hour

@@ -1,6 +1,7 @@
 """Small water boxes for the tests: rigid molecules on a jittered lattice, labels from a toy potential."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,9 @@ def one_thread():
     """As training jobs run; also keeps parallel test workers from fighting over the cores."""
     torch.set_num_threads(1)
 
+
+#: ``make check-long``: every case of what ``make test`` has time for a few of.
+LONG = "PRIORBENCH_LONG" in os.environ
 
 #: Begun first, longest first: a module is one worker's, and none may start when the other has nothing left to do.
 LONGEST = [

@@ -40,7 +40,7 @@ def runs_of(best_epochs: list[float], status: str = "completed") -> pd.DataFrame
 
 def test_the_first_epoch_at_the_threshold_counts() -> None:
     curves = curves_of({"scratch": [SCRATCH, SCRATCH], "mask": [[3.0, 4.0, 3.0, 2.0, 2.0], [9.0, 8.0, 4.0, 3.0, 3.0]]})
-    found = reaches(runs_of([3, 3]), curves, "mask", "scratch")
+    found = reaches(runs_of([3, 3]), curves, "mask", "scratch")["epochs"]
     assert [(r.threshold, r.scratch, r.strategy, r.censored) for r in found] == [
         (4.0, 3, 1, False),
         (4.0, 3, 2, False),
@@ -55,7 +55,7 @@ def test_the_first_epoch_at_the_threshold_counts() -> None:
 )
 def test_every_unit_by_hand(unit: str, scratch: float, mask: float, pretrain: float) -> None:
     curves = curves_of({"scratch": [SCRATCH] * 2, "mask": [FAST] * 2})
-    found = reaches(runs_of([3, 3]), curves, "mask", "scratch", unit)
+    found = reaches(runs_of([3, 3]), curves, "mask", "scratch")[unit]
     assert [(r.scratch, r.strategy, r.pretrain) for r in found] == [pytest.approx((scratch, mask, pretrain))] * 2
     assert compare(found, False).delta == pytest.approx(mask / scratch - 1)
     assert compare(found, True).delta == pytest.approx((mask + pretrain) / scratch - 1)
@@ -64,7 +64,7 @@ def test_every_unit_by_hand(unit: str, scratch: float, mask: float, pretrain: fl
 @pytest.mark.parametrize(("unit", "bound"), [("epochs", 5), ("steps", 50), ("seconds", 10.0), ("FLOPs", 2.5e14)])
 def test_a_seed_that_never_gets_there_has_a_lower_bound(unit: str, bound: float) -> None:
     curves = curves_of({"scratch": [SCRATCH] * 3, "mask": [FAST, FAST, NEVER]})
-    found = reaches(runs_of([3, 3, 3]), curves, "mask", "scratch", unit)
+    found = reaches(runs_of([3, 3, 3]), curves, "mask", "scratch")[unit]
     assert [r.censored for r in found] == [False, False, True]
     assert found[2].strategy == pytest.approx(bound)
     assert reached(found) == "reached in 2 of 3; the change is a lower bound"
@@ -73,17 +73,17 @@ def test_a_seed_that_never_gets_there_has_a_lower_bound(unit: str, bound: float)
 
 def test_censoring_never_reproduces() -> None:
     curves = curves_of({"scratch": [SCRATCH] * 3, "mask": [FAST, FAST, NEVER]})
-    found = reaches(runs_of([3, 3, 3]), curves, "mask", "scratch")
+    found = reaches(runs_of([3, 3, 3]), curves, "mask", "scratch")["epochs"]
     change = compare(found, False)
     assert (change.verdict, change.p, change.p_margin, change.equivalent) == ("undecided", None, None, False)
     assert describe(found).startswith("epochs 1, 1, > 4 against 3, 3, 3; ")
     curves = curves_of({"scratch": [SCRATCH] * 3, "mask": [NEVER] * 3})
-    assert compare(reaches(runs_of([3, 3, 3]), curves, "mask", "scratch"), False).verdict == "contradicted"
+    assert compare(reaches(runs_of([3, 3, 3]), curves, "mask", "scratch")["epochs"], False).verdict == "contradicted"
 
 
 def test_without_a_threshold_it_is_undecided() -> None:
     curves = curves_of({"scratch": [SCRATCH] * 2, "mask": [SCRATCH] * 2})
-    found = reaches(runs_of([3, 3], status="diverged"), curves, "mask", "scratch")
+    found = reaches(runs_of([3, 3], status="diverged"), curves, "mask", "scratch")["epochs"]
     change = compare(found, False)
     assert (change.verdict, change.diverged) == ("undecided", [0, 1])
     assert describe(found) == "epochs diverged, diverged against diverged, diverged; reached in 0 of 2"
@@ -91,7 +91,8 @@ def test_without_a_threshold_it_is_undecided() -> None:
 
 def test_a_clock_that_stood_still_measures_nothing() -> None:
     curves = curves_of({"scratch": [SCRATCH] * 2, "mask": [FAST] * 2}).assign(seconds=0.0)
-    measured = {u: measurable(reaches(runs_of([3, 3]), curves, "mask", "scratch", u)) for u in UNITS}
+    found = reaches(runs_of([3, 3]), curves, "mask", "scratch")
+    measured = {u: measurable(found[u]) for u in UNITS}
     assert measured == {"epochs": True, "steps": True, "seconds": False, "FLOPs": True}
 
 

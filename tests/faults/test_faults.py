@@ -1,17 +1,17 @@
 """Whatever file operation fails, a command ends in one line, leaves whole files and can be run again."""
 
 import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
+from tests.conftest import LONG
 from tests.faults.layer import faults
 from tests.faults.stages import KINDS, Stage, fail_at, run, simulated, sketch, stages, written
 
-#: Operations of a command that are failed here, evenly spread; with PRIORBENCH_LONG set, every
+#: Operations of a command that are failed here, evenly spread; in ``make check-long`` every
 #: one is, and figures are drawn in earnest.
 MOST = {
     "pretrain": 1,
@@ -51,18 +51,17 @@ def test_any_operation_may_fail(
     stage = next(stage for stage in stages(analysed) if stage.name == name)
     for variable, value in stage.environment.items():
         monkeypatch.setenv(variable, value)
-    full = "PRIORBENCH_LONG" in os.environ
-    if not full:
+    if not LONG:
         monkeypatch.setattr(Figure, "savefig", sketch)
     whole, count = undisturbed(stage, tmp_path)
     assert len(whole) > 0
     assert count >= 4  # a temporary file, its flush, its mode and its name at least
     failed = 0
-    once = not full and name in ("export", "figures")  # which take a second each
+    once = not LONG and name in ("export", "figures")  # which take a second each
     for index, number in enumerate(KINDS[:1] if once else KINDS):
-        most = count if full else min(count, MOST.get(name, 3))
+        most = count if LONG else min(count, MOST.get(name, 3))
         # Of a full disk fewer operations are counted: then the last places are not reached.
-        places = range(1, count + 1) if full else {1 + (count - 1) * (3 * k + index) // (3 * most) for k in range(most)}
+        places = range(1, count + 1) if LONG else {1 + (count - 1) * (3 * k + index) // (3 * most) for k in range(most)}
         for at in sorted(places):
             if fail_at(stage, tmp_path, whole, at, number).hit is None:
                 break

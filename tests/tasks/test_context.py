@@ -5,7 +5,6 @@ on; with its neighbours in sight every backbone does.
 """
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from priorbench.training.labels import Labels
 from priorbench.training.loop import Loop, steps_per_epoch
 from priorbench.training.model import build as network
 from priorbench.training.store import Store
-from tests.conftest import random_rotation
+from tests.conftest import LONG, random_rotation
 
 BOND_ONLY, NEIGHBOURS = 1.2, 3.4  # Å: nothing but the O–H bond, and the first shell
 FLOORS = {"vector": 0.479, "gradient": 0.730}
@@ -31,8 +30,7 @@ ROTATIONS = 10  # copies of each training frame, for networks that do not know t
 SIZES = {"forcenet": {"frequencies": 12}}
 EPOCHS = {"gns": 24, "forcenet": 10}
 RATES = {"gns": 1e-3}
-#: All with PRIORBENCH_LONG; they take minutes.
-NAMES = BACKBONES if "PRIORBENCH_LONG" in os.environ else ("painn",)
+NAMES = BACKBONES if LONG else ("painn",)  # all take minutes
 
 
 @pytest.fixture(scope="module")

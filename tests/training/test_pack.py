@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,21 +60,27 @@ def test_a_seed_leaves_the_same_bytes_beside_others_and_alone(inputs: Inputs, tm
     same_as_alone(inputs, tmp_path, 2, THREE)
 
 
-def stopped_in_training(pack: subprocess.Popen[str], places: list[Path]) -> list[psutil.Process]:
-    """The pack's processes, each halted once it has done an epoch: how fast a seed is, is the machine's affair."""
+@contextmanager
+def halted(pack: subprocess.Popen[str], places: list[Path]) -> Iterator[None]:
+    """Every seed of the pack stands still once it has done an epoch: how fast one is, is the machine's affair."""
     end = time.monotonic() + 120
-    halted: dict[Path, psutil.Process] = {}
-    while len(halted) < len(places):
-        assert pack.poll() is None
-        assert time.monotonic() < end
-        for process in psutil.Process(pack.pid).children():
-            for place in {path for path in places if str(path) in process.cmdline()} - halted.keys():
-                progress = place / "progress.json"
-                if progress.exists() and read_json(progress).get("epoch", 0):
-                    process.suspend()
-                    halted[place] = process
-        time.sleep(0.01)
-    return list(halted.values())
+    still: dict[Path, psutil.Process] = {}
+    try:
+        while len(still) < len(places):
+            assert pack.poll() is None
+            assert time.monotonic() < end
+            for process in psutil.Process(pack.pid).children():
+                for place in {path for path in places if str(path) in process.cmdline()} - still.keys():
+                    progress = place / "progress.json"
+                    if progress.exists() and read_json(progress).get("epoch", 0):
+                        process.suspend()
+                        still[place] = process
+            time.sleep(0.01)
+        yield
+    finally:
+        for process in still.values():
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 @pytest.mark.usefixtures("forked")
@@ -80,10 +88,8 @@ def test_a_pack_that_is_cut_goes_on(inputs: Inputs, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "priorbench.cli", *arguments(inputs, tmp_path, EPOCHS, 2, TWO)]
     places = [tmp_path / f"seed{seed}" for seed in TWO]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        halted = stopped_in_training(process, places)
-        process.send_signal(signal.SIGTERM)
-        for seed in halted:
-            seed.resume()
+        with halted(process, places):
+            process.send_signal(signal.SIGTERM)
         complaint = process.communicate()[1]
     assert process.returncode == TRY_AGAIN, complaint
     assert complaint.splitlines()[-1].startswith("priorbench finetune: asked to stop: seed 0, ")

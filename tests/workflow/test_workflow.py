@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from snakemake.cli import main as snakemake
+from tests.conftest import LONG
 from tests.processes import started
 
 from priorbench import runs
@@ -30,7 +31,7 @@ PRESETS = [
 ]
 #: What has a small sibling is of the same shape: `make dry-run` plans it, `make check-long` counts its jobs.
 LARGE = {path for path in PRESETS if path.with_stem(f"{path.stem}-quick") in PRESETS}
-COUNTED = [path for path in PRESETS if "PRIORBENCH_LONG" in os.environ or path not in LARGE]
+COUNTED = [path for path in PRESETS if LONG or path not in LARGE]
 NOISE = re.compile(r"^Using workflow specific profile|^Assuming unrestricted|^$")
 
 Plan = Callable[..., subprocess.CompletedProcess[str]]

@@ -37,21 +37,12 @@ class Reach:
         return None if self.strategy is None else self.strategy + with_pretraining * self.pretrain
 
 
-def reaches(
-    runs: pd.DataFrame, curves: pd.DataFrame, strategy: str, scratch: str, unit: Unit = "epochs"
-) -> list[Reach]:
-    """What each seed spent in ``unit``; ``runs`` and ``curves`` hold one dataset and backbone.
+def reaches(runs: pd.DataFrame, curves: pd.DataFrame, strategy: str, scratch: str) -> dict[Unit, list[Reach]]:
+    """What each seed spent, in every unit; ``runs`` and ``curves`` hold one dataset and backbone.
 
     The threshold is scratch's validation force RMSE at the epoch whose weights were kept.  Both strategies are held
     against it by the same rule, at the end of each epoch of finetuning.
     """
-    return reaches_in_all_units(runs, curves, strategy, scratch)[unit]
-
-
-def reaches_in_all_units(
-    runs: pd.DataFrame, curves: pd.DataFrame, strategy: str, scratch: str
-) -> dict[Unit, list[Reach]]:
-    """:func:`reaches` in every unit."""
     own, base = (_by_seed(runs, name) for name in (strategy, scratch))
     found: dict[Unit, list[Reach]] = {unit: [] for unit in UNITS}
     for seed, row in own.items():

@@ -112,7 +112,7 @@ def _reaches(
 ) -> dict[convergence.Unit, list[convergence.Reach]]:
     """What each seed spent, in every unit that was measured."""
     tables = [table[(table["dataset"] == c.dataset) & (table["backbone"] == c.backbone)] for table in (runs, curves)]
-    found = convergence.reaches_in_all_units(tables[0], tables[1], c.strategy, c.reference)
+    found = convergence.reaches(tables[0], tables[1], c.strategy, c.reference)
     return {unit: reached for unit, reached in found.items() if unit == "epochs" or convergence.measurable(reached)}
 
 
