@@ -17,6 +17,7 @@ from priorbench import runs
 from priorbench.config import parse_config
 from priorbench.datasets.pipeline import files, has_checks, part_spec, parts
 from priorbench.errors import PriorbenchError
+from priorbench.plan import priority
 from priorbench.plan.needs import Needs
 
 CONFIGFILE = os.path.relpath(workflow.configfiles[-1])
@@ -153,24 +154,16 @@ def spec_of_finetuning(wildcards):
     return as_json(runs.joined(specs))
 
 
-def epochs_ahead_of_pretraining(wildcards):
-    """Epochs from the start of a pretraining to the end of the finetuning after it; the longest way goes first."""
-    cell = wildcards.dataset, wildcards.backbone
-    stages = (
-        CONFIG.pretraining_for(wildcards.pretraining, *cell),
-        CONFIG.finetuning_for(*cell),
-    )
-    return sum(stage.training.epochs for stage in stages)
+def work_ahead_of_pretraining(wildcards):
+    """What decides which training goes first."""
+    cell = wildcards.dataset, wildcards.backbone, wildcards.pretraining
+    return priority.pretraining(CONFIG, *cell)
 
 
-def epochs_of_finetuning(wildcards):
-    """Epochs of a finetuning, what it takes longer included."""
-    cell = wildcards.dataset, wildcards.backbone
-    strategy = CONFIG.strategies[CONFIG.trials[wildcards.strategy].strategy]
-    epochs = CONFIG.finetuning_for(*cell).training.epochs
-    if strategy.longer and strategy.matching:
-        return epochs + CONFIG.pretraining_for(strategy.matching, *cell).training.epochs
-    return int(epochs * (strategy.times or 1))
+def work_of_finetuning(wildcards):
+    """The same for a finetuning."""
+    cell = wildcards.dataset, wildcards.backbone, wildcards.strategy
+    return priority.finetuning(CONFIG, *cell)
 
 
 def minutes_of_pretraining(wildcards):

@@ -36,7 +36,7 @@ rule finetune:
         f"<logs>/finetune/{{dataset}}/{{backbone}}/{{strategy}}/{JOB}.log",
     benchmark:
         f"<benchmarks>/finetune/{{dataset}}/{{backbone}}/{{strategy}}/{JOB}.tsv"
-    priority: epochs_of_finetuning
+    priority: work_of_finetuning
     conda:
         ENVIRONMENT
     threads: AT_ONCE

@@ -28,7 +28,7 @@ rule pretrain:
         f"<logs>/pretrain/{{dataset}}/{{backbone}}/{{pretraining}}/{JOB}.log",
     benchmark:
         f"<benchmarks>/pretrain/{{dataset}}/{{backbone}}/{{pretraining}}/{JOB}.tsv"
-    priority: epochs_ahead_of_pretraining
+    priority: work_ahead_of_pretraining
     conda:
         ENVIRONMENT
     threads: AT_ONCE
