@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from priorbench.datasets.blocks import assemble, rectangular
 from priorbench.datasets.pipeline import source_for
 from priorbench.frames import Frames
-from priorbench.neighbours import Neighbours, build
+from priorbench.neighbours import Neighbours, build, reaching
 from priorbench.training.labels import Labels
 from priorbench.training.store import Store
 
@@ -79,14 +79,20 @@ def acquired(source: str, options: dict[str, Any], folder: Path) -> dict[str, Pa
     return {part: folder / f"{part}.npz" for part in made.parts()}
 
 
-def make_store(frames: Frames, folder: Path, cutoff: float = 3.4, structures: NDArray[np.int64] | None = None) -> Store:
+def make_store(
+    frames: Frames,
+    folder: Path,
+    cutoff: float = 3.4,
+    structures: NDArray[np.int64] | None = None,
+    reach: float = 0.0,
+) -> Store:
     """The frames (all, or some) with their neighbour lists, labels fitted on the same structures."""
     frames.save(folder / "frames.safetensors")
     build(folder / "frames.safetensors", cutoff, folder / "neighbours.safetensors")
     saved = Frames.load(folder / "frames.safetensors")
     neighbours = Neighbours.load(folder / "neighbours.safetensors", saved.metadata["hash"], cutoff)
     chosen = np.arange(len(frames)) if structures is None else structures
-    return Store.build(saved, neighbours, chosen, Labels.fit(saved, chosen))
+    return Store.build(saved, reaching(saved, neighbours, reach), chosen, Labels.fit(saved, chosen))
 
 
 @pytest.fixture

@@ -64,6 +64,12 @@ def without_atoms(graph: Graph, hidden: Tensor, lost: Tensor | None = None) -> G
     )
 
 
+def with_edges(graph: Graph, edges: Tensor) -> Graph:
+    """The graph with some of its ``edges`` alone, places (e,) in ascending order."""
+    senders, receivers, shifts = (x.index_select(0, edges) for x in (graph.senders, graph.receivers, graph.shifts))
+    return replace(graph, senders=senders, receivers=receivers, shifts=shifts)
+
+
 def edge_vectors(graph: Graph, positions: Tensor | None = None) -> Tensor:
     """Vectors r_j − r_i + S · cell from receiver to sender, (E, 3) Å; of ``positions`` where given."""
     r = graph.positions if positions is None else positions

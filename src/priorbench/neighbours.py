@@ -38,6 +38,7 @@ class Neighbours:
     shift_table: NDArray[np.int8]  # (K, 3) cells by which the image of j that is meant is displaced
     cutoff: float  # Å
     frames_hash: str  # content hash of the frames the list belongs to
+    reach: float = 0.0  # Å by which edges are longer than the cutoff, for tasks that move atoms
 
     def edges_of(self, offsets: NDArray[np.int64], structure: int) -> EdgeList:
         """Senders (e,), receivers (e,) and shifts (e, 3) of one structure, given the frames' atom ``offsets``."""
@@ -62,7 +63,7 @@ class Neighbours:
                 f"{path}: the neighbour list has cutoff {metadata['cutoff']:g} Å, not {cutoff:g} Å; "
                 "build one with the cutoff of the backbone"
             )
-        return cls(**arrays, cutoff=cutoff, frames_hash=frames_hash)
+        return cls(**arrays, cutoff=cutoff, frames_hash=frames_hash, reach=0.0)
 
 
 @dataclass(frozen=True)
@@ -145,23 +146,36 @@ def build(frames: Path, cutoff: float, output: Path) -> None:
     if not (np.isfinite(cutoff) and cutoff > 0):
         raise PriorbenchError(f"cutoff: {cutoff:g} Å is not a positive length")
     content = Frames.load(frames, verify=True)
+    arrays = _lists(content, cutoff, str(frames))
+    metadata = {"frames": content.metadata["hash"], "cutoff": float(cutoff), "hash": _hash(arrays)}
+    write_tensors(output, arrays, metadata)
+
+
+def reaching(frames: Frames, neighbours: Neighbours, reach: float) -> Neighbours:
+    """Lists of the ``frames`` that go ``reach`` (Å) further than the ``neighbours``; these themselves where it is 0."""
+    if reach == 0:
+        return neighbours
+    arrays = _lists(frames, neighbours.cutoff + reach, f"{reach:g} Å beyond the cutoff")
+    return Neighbours(**arrays, cutoff=neighbours.cutoff, frames_hash=neighbours.frames_hash, reach=reach)
+
+
+def _lists(content: Frames, cutoff: float, where: str) -> dict[str, Any]:
+    """The arrays of :class:`Neighbours`; ``where`` is said where a structure has none."""
     codes: dict[bytes, int] = {}
     small = content.sizes.max(initial=0) <= np.iinfo(np.int16).max
     counts, senders, shift_codes = [], [], []
     for structure in range(len(content)):
-        sender, receiver, shift = _edges(frames, content, structure, cutoff)
+        sender, receiver, shift = _edges(where, content, structure, cutoff)
         counts.append(_counts(receiver, int(content.sizes[structure])))
         senders.append(sender.astype(np.int16 if small else np.int32))
         shift_codes.append(_coded(shift, codes))
-    arrays: dict[str, NDArray[Any]] = {
+    return {
         "counts": np.concatenate(counts),
         "edge_offsets": np.concatenate([[0], np.cumsum([len(sender) for sender in senders])]).astype(np.int64),
         "senders": np.concatenate(senders),
         "shift_codes": np.concatenate(shift_codes).astype(np.uint8 if len(codes) <= 256 else np.uint16),
         "shift_table": np.frombuffer(b"".join(codes), np.int8).reshape(-1, 3),
     }
-    metadata = {"frames": content.metadata["hash"], "cutoff": float(cutoff), "hash": _hash(arrays)}
-    write_tensors(output, arrays, metadata)
 
 
 def _hash(arrays: Arrays) -> str:
@@ -190,9 +204,9 @@ def _coded(shifts: NDArray[np.int8], codes: dict[bytes, int]) -> NDArray[np.uint
     return table[places].astype(np.uint16) if len(table) else np.zeros(0, np.uint16)
 
 
-def _edges(path: Path, frames: Frames, structure: int, cutoff: float) -> EdgeList:
+def _edges(where: str, frames: Frames, structure: int, cutoff: float) -> EdgeList:
     atoms = frames.atoms_of(structure)
     try:
         return neighbour_list(frames.positions[atoms], frames.cells[structure], frames.pbc[structure], cutoff)
     except PriorbenchError as error:
-        raise PriorbenchError(f"{path}: structure {structure}: {error}") from None
+        raise PriorbenchError(f"{where}: structure {structure}: {error}") from None

@@ -5,14 +5,18 @@ import pytest
 import torch
 
 from priorbench.neighbours import neighbour_list
-from priorbench.tasks.denoising import Denoising, DenoisingOptions
+from priorbench.tasks import denoising
+from priorbench.tasks.denoising import Denoising, DenoisingOptions, reach_of
+from priorbench.tasks.masking_denoising import MaskingDenoising, MaskingDenoisingOptions
 from tests.conftest import make_frames, make_store
 
 
-@pytest.mark.parametrize("sigma", [0.02, 0.05, 0.2, 1.0])
-def test_target_and_edges(tmp_path, sigma):
+@pytest.mark.parametrize(
+    ("sigma", "reach"), [(0.02, 0.0), (0.02, 0.22), (0.05, 0.55), (0.05, 0.3), (0.1, 1.1), (0.2, 0.0), (1.0, 0.0)]
+)
+def test_target_and_edges(tmp_path, sigma, reach):
     frames = make_frames(4)
-    batch = make_store(frames, tmp_path).batch(torch.arange(4))
+    batch = make_store(frames, tmp_path, reach=reach).batch(torch.arange(4))
     example = Denoising(DenoisingOptions(sigma=sigma)).corrupt(batch, torch.Generator().manual_seed(0))
     moved = example.graph.positions - batch.graph.positions
     torch.testing.assert_close(moved, sigma * example.vectors, atol=2e-6, rtol=0)
@@ -35,3 +39,46 @@ def test_noise_is_redrawn(tmp_path):
     generator = torch.Generator().manual_seed(0)
     task = Denoising(DenoisingOptions())
     assert not torch.equal(task.corrupt(batch, generator).vectors, task.corrupt(batch, generator).vectors)
+
+
+def test_what_the_lists_reach_saves_the_search(tmp_path, monkeypatch):
+    searches = []
+    search = denoising.with_fresh_edges
+    monkeypatch.setattr(denoising, "with_fresh_edges", lambda *given: searches.append(1) or search(*given))
+    frames = make_frames(4)
+
+    def visits(sigma, reach):
+        searches.clear()
+        batch = make_store(frames, tmp_path, reach=reach).batch(torch.arange(4))
+        draws = torch.Generator().manual_seed(0)
+        for _ in range(50):
+            Denoising(DenoisingOptions(sigma=sigma)).corrupt(batch, draws)
+        return len(searches)
+
+    assert visits(0.05, reach_of(0.05)) == 0
+    assert visits(0.1, reach_of(0.1)) == 0
+    assert visits(0.05, 0.1) == 50
+    assert 0 < visits(0.05, 0.38) < 50
+    assert reach_of(0.5) == 0, "lists of twice the cutoff cost more than a search"
+
+
+def test_the_numbers_do_not_depend_on_how_edges_are_found(tmp_path):
+    frames, structures = make_frames(4), torch.arange(4)
+    for task in (
+        Denoising(DenoisingOptions(sigma=0.05)),
+        MaskingDenoising(MaskingDenoisingOptions(sigma=0.05, ratio=0.5)),
+    ):
+        assert task.reach == reach_of(0.05) > 0
+        wide, exact = (
+            task.corrupt(make_store(frames, tmp_path, reach=r).batch(structures), torch.Generator().manual_seed(0))
+            for r in (task.reach, 0.0)
+        )
+        assert torch.equal(wide.vectors, exact.vectors)
+        assert torch.equal(wide.graph.positions, exact.graph.positions)
+        assert edges(wide.graph) == edges(exact.graph)
+
+
+def edges(graph):
+    """Every edge: receiver, sender, shift (Å, rounded)."""
+    shifts = (graph.shifts * 1000).round().long()
+    return sorted(torch.column_stack([graph.receivers, graph.senders, shifts]).tolist())

@@ -21,7 +21,7 @@ from priorbench.bench.suite import Row
 from priorbench.config import Training
 from priorbench.frames import Frames
 from priorbench.kernels.library import in_use
-from priorbench.neighbours import Neighbours
+from priorbench.neighbours import Neighbours, reaching
 from priorbench.tasks.base import Task
 from priorbench.training.flops import flops_per_structure
 from priorbench.training.labels import Labels
@@ -65,7 +65,8 @@ class Setting:
 
     def store(self, device: str) -> Store:
         """All structures on ``device``."""
-        return Store.build(self.frames, self.neighbours, np.arange(len(self.frames)), self.labels, device)
+        neighbours = reaching(self.frames, self.neighbours, self.task.reach)
+        return Store.build(self.frames, neighbours, np.arange(len(self.frames)), self.labels, device)
 
 
 def engine(**arguments: Any) -> Row:
@@ -78,7 +79,7 @@ def engine(**arguments: Any) -> Row:
     row = {**timed_row(own_step(cell, setting, store, watch), watch, cell), "kernels": in_use(cell.device)}
     # Last, for what it computes in plain PyTorch may need more memory than the steps.
     flops = flops_per_structure(setting.model, setting.task, store, min(cell.batch_size, COUNTED))
-    edges = len(store.senders) / len(store)
+    edges = len(setting.neighbours.senders) / len(setting.frames)
     return {**row, "gflop_per_structure": flops / 1e9, "edges_per_structure": edges}
 
 

@@ -18,7 +18,7 @@ from priorbench.config import Training
 from priorbench.evaluation.errors import predict
 from priorbench.frames import Frames
 from priorbench.kernels.library import in_use
-from priorbench.neighbours import Neighbours
+from priorbench.neighbours import Neighbours, reaching
 from priorbench.plan.samples import sample
 from priorbench.training.flops import flops_per_structure
 from priorbench.training.labels import Labels
@@ -108,7 +108,7 @@ def _prepared(
     """What takes a step, a validation pass and a test pass, and the FLOPs of a structure-step."""
     everything, training, task = np.arange(len(frames)), Training(**cell["training"]), make_task(cell["task"])
     labels = Labels.fit(frames, everything)
-    store = Store.build(frames, neighbours, everything, labels)
+    store = Store.build(frames, reaching(frames, neighbours, task.reach), everything, labels)
     model = build(cell["backbone"], 0)
     flops = flops_per_structure(model, task, store, cell["batch"])
     optimiser, draws = Adam(model.parameters(), training), torch.Generator().manual_seed(0)

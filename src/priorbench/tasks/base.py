@@ -37,6 +37,7 @@ class Task(Protocol):
     Options: ClassVar[type[Strict]]
     weights: dict[str, float]  # weight of each term in the loss; other terms are reported only
     readout: Readout = "own"  # how its vectors are read from a backbone
+    reach: float = 0.0  # Å by which a batch's edges shall go beyond the cutoff, so that moved atoms find theirs
 
     def __init__(self, options: Strict) -> None: ...
 

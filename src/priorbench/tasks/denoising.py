@@ -12,11 +12,14 @@ from pydantic import Field
 from torch import Tensor
 
 from priorbench.backbones.base import Prediction
-from priorbench.graph import Graph, shift_vectors
+from priorbench.graph import Graph, edge_vectors, shift_vectors, with_edges
 from priorbench.neighbours import neighbours_by_receiver
 from priorbench.tasks.base import Counts, Example, Terms
 from priorbench.tasks.readout import ReadoutOptions
 from priorbench.training.store import Batch, Store
+
+REACH = 11  # σ: the two largest of 12,000 displacements add up to more once in a thousand times
+LARGEST = 0.1  # Å
 
 
 class DenoisingOptions(ReadoutOptions):
@@ -32,7 +35,7 @@ class Denoising:
 
     def __init__(self, options: DenoisingOptions) -> None:
         self.sigma, self.readout = options.sigma, options.readout
-        self.weights = {"noise": 1.0}
+        self.weights, self.reach = {"noise": 1.0}, reach_of(options.sigma)
 
     def check(self, store: Store) -> int:
         """Any structure can be denoised."""
@@ -40,7 +43,7 @@ class Denoising:
 
     def corrupt(self, batch: Batch, generator: torch.Generator) -> Example:
         """Displace every atom; the edges are those of the displaced structure."""
-        moved, noise = with_noise(batch.graph, self.sigma, batch.cutoff, generator)
+        moved, noise = with_noise(batch.graph, self.sigma, batch, generator)
         return Example(moved, noise)
 
     def terms(self, prediction: Prediction, example: Example) -> Terms:
@@ -56,12 +59,29 @@ class Denoising:
         return None
 
 
-def with_noise(graph: Graph, sigma: float, cutoff: float, generator: torch.Generator) -> tuple[Graph, Tensor]:
-    """The graph with every atom displaced by ``sigma`` (Å) times the noise (N, 3), and the noise; edges are new."""
+def reach_of(sigma: float) -> float:
+    """Å beyond the cutoff within which noise of ``sigma`` (Å) hardly ever brings a pair to the cutoff from outside.
+
+    0 for noise so large that a search costs less than lists that long.
+    """
+    return REACH * sigma if sigma <= LARGEST else 0.0
+
+
+def with_noise(graph: Graph, sigma: float, batch: Batch, generator: torch.Generator) -> tuple[Graph, Tensor]:
+    """The graph with every atom displaced by ``sigma`` (Å) times the noise (N, 3), and the noise.
+
+    Its edges are those of the displaced atoms within the cutoff of the ``batch`` that the graph comes from: of the
+    edges at hand, which reach further, those that are short enough now; where two atoms may have moved too far for
+    that, the result of a new search.
+    """
     positions = graph.positions
     noise = torch.randn(positions.shape, generator=generator, device=generator.device, dtype=positions.dtype)
     noise = noise.to(positions.device)
-    return with_fresh_edges(graph.with_positions(positions + sigma * noise), cutoff), noise
+    moved = graph.with_positions(positions + sigma * noise)
+    if float(noise.norm(dim=1).topk(min(2, len(noise))).values.sum()) * sigma > batch.reach:
+        return with_fresh_edges(moved, batch.cutoff), noise
+    near = edge_vectors(moved).square().sum(1) <= batch.cutoff**2
+    return with_edges(moved, near.nonzero().squeeze(1)), noise
 
 
 def with_fresh_edges(graph: Graph, cutoff: float) -> Graph:

@@ -73,6 +73,7 @@ class Masking:
     """Predict the vector to a removed atom, or its direction."""
 
     Options = MaskingOptions
+    reach = 0.0
 
     def __init__(self, options: MaskingOptions) -> None:
         if options.rule == "released" and options.element != "hydrogen":

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from priorbench.backbones.base import Prediction
 from priorbench.tasks.base import Counts, Example, Terms
-from priorbench.tasks.denoising import with_noise
+from priorbench.tasks.denoising import reach_of, with_noise
 from priorbench.tasks.masking import Masking, MaskingOptions
 from priorbench.tasks.readout import ReadoutOptions
 from priorbench.training.store import Batch, Store
@@ -42,6 +42,7 @@ class MaskingDenoising:
     def __init__(self, options: MaskingDenoisingOptions) -> None:
         self.masking = Masking(MaskingOptions(ratio=options.ratio))
         self.sigma, self.readout = options.sigma, options.readout
+        self.reach = reach_of(options.sigma)
         self.weights = {"cosine": options.masking_weight, "noise": options.denoising_weight}
 
     def check(self, store: Store) -> int:
@@ -53,7 +54,7 @@ class MaskingDenoising:
         """Remove hydrogens, then displace the atoms left; ``selected`` have a direction as target, the others noise."""
         masked = self.masking.corrupt(batch, generator)
         assert masked.selected is not None
-        moved, vectors = with_noise(masked.graph, self.sigma, batch.cutoff, generator)
+        moved, vectors = with_noise(masked.graph, self.sigma, batch, generator)
         pointing = masked.selected
         displaced = self.sigma * vectors[pointing]
         vectors[pointing] = masked.vectors[pointing] - displaced

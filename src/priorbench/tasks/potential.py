@@ -39,6 +39,7 @@ class Potential:
 
     Options = PotentialOptions
     readout: Readout = "own"
+    reach = 0.0
 
     def __init__(self, options: PotentialOptions) -> None:
         self.weights = {"energy": options.energy_weight, "force": options.force_weight}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from priorbench.errors import PriorbenchError
 from priorbench.frames import Frames
 from priorbench.io import sha256_file
-from priorbench.neighbours import Neighbours
+from priorbench.neighbours import Neighbours, reaching
 from priorbench.runs import Spec
 from priorbench.splits import draw, load_split
 from priorbench.training.labels import Labels
@@ -58,11 +58,14 @@ class Source:
     neighbours: Neighbours
 
     @classmethod
-    def load(cls, inputs: Inputs, cutoff: float) -> Self:
-        """Of the files of ``inputs``; ``cutoff`` (Å) must be that of the neighbour lists."""
+    def load(cls, inputs: Inputs, cutoff: float, reach: float = 0.0) -> Self:
+        """Of the files of ``inputs``; ``cutoff`` (Å) must be that of the neighbour lists.
+
+        Lists that are to ``reach`` (Å) further are searched anew.
+        """
         frames = Frames.load(inputs.frames, verify=True)
         of = frames.metadata.get("relabels") or frames.metadata["hash"]
-        return cls(frames, Neighbours.load(inputs.neighbours, of, cutoff))
+        return cls(frames, reaching(frames, Neighbours.load(inputs.neighbours, of, cutoff), reach))
 
     @property
     def hash(self) -> str:

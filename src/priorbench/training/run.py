@@ -111,7 +111,7 @@ def run_all(
                 remove_leftovers(output / name)
             write_progress(output, "waiting")
         with _told(outputs, leases):
-            source = Source.load(inputs[0], specs[0]["backbone"]["cutoff"])
+            source = Source.load(inputs[0], specs[0]["backbone"]["cutoff"], make_task(specs[0]["task"]).reach)
         for spec, files, output, lease in zip(specs, inputs, outputs, leases, strict=True):
             try:
                 with _told([output], [lease]):

@@ -28,7 +28,8 @@ class Batch:
     forces: Tensor  # (N, 3)
     molecules: Tensor  # (N,) molecule within the batch, −1 for atoms of none
     bonds: Tensor  # (B, 2) atoms within the batch
-    cutoff: float  # Å, of the graph's edges
+    cutoff: float  # Å, of the edges that a network sees
+    reach: float  # Å by which the graph's edges are longer, for tasks that move atoms
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Store:
     shift_table: Tensor  # (K, 3) whole cells
     edge_offsets: Tensor  # (S + 1,)
     cutoff: float
+    reach: float
 
     @classmethod
     def build(
@@ -95,6 +97,7 @@ class Store:
             shift_table=tensor(np.array(neighbours.shift_table), torch.int8),
             edge_offsets=tensor(_offsets(np.diff(neighbours.edge_offsets)[structures]), whole),
             cutoff=neighbours.cutoff,
+            reach=neighbours.reach,
         )
 
     def __len__(self) -> int:
@@ -130,6 +133,7 @@ class Store:
             molecules,
             self.bonds[bonds] + first_atom[bond_owner][:, None],
             self.cutoff,
+            self.reach,
         )
 
 
