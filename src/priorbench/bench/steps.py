@@ -18,13 +18,16 @@ LARGE = 400  # atoms from which the textbook version takes no more steps than it
 
 
 def measure(options: Options, machine: Row, folder: Path, log: Log) -> list[Row]:
-    """One row a backbone, task and number of atoms; each version of each in a process of its own."""
+    """One row a backbone, task and number of atoms; each version of each in a process of its own.
+
+    The tasks of a size come one after the other: bounds compare them, and the machine's speed drifts.
+    """
     sizes, chosen = list(options.atoms or ATOMS), list(options.backbones)
     count = 2 * options.batch_size
     places = isolated("priorbench.bench.boxes:prepare", folder=str(folder), backbones=chosen, atoms=sizes, count=count)
     with_textbook = options.textbook and _has_textbook(log)
     rows = []
-    for backbone, task, atoms in product(chosen, options.tasks, sizes):
+    for backbone, atoms, task in product(chosen, sizes, options.tasks):
         cell = Cell(
             *(backbone, task, atoms, options.batch_size, options.threads, options.device, options.seconds),
             folder=places[backbone][str(atoms)],
@@ -32,7 +35,7 @@ def measure(options: Options, machine: Row, folder: Path, log: Log) -> list[Row]
         with log.attempt(str(cell)):
             rows.append(measured(cell, machine, with_textbook, log))
             log.say(_progress(cell, rows[-1]))
-    return rows
+    return sorted(rows, key=lambda row: (chosen.index(row["backbone"]), options.tasks.index(row["task"])))
 
 
 def measured(cell: Cell, machine: Row, with_textbook: bool, log: Log) -> Row:

@@ -15,7 +15,7 @@ from priorbench.plan.sizes import Sizes
 from priorbench.plan.stages import Stage
 
 SECONDS = 0.3  # of timed steps in a cell
-PART_EDGES = 26_000  # that a step takes at once: more structures cost as much each, so no more are timed
+PART_EDGES = 30_000  # that a step takes at once: more structures cost as much each, so no more are timed
 EDGES_PER_ATOM = 15.0
 
 

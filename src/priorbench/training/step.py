@@ -21,7 +21,7 @@ from priorbench.training.optimiser import Adam
 from priorbench.training.parallel import Ranks
 from priorbench.training.store import Store
 
-EDGES_AT_ONCE = 26_000  # on a CPU: two boxes of 774 atoms, or ten of 192
+EDGES_AT_ONCE = 30_000  # on a CPU: two boxes of 774 atoms, twelve of 192, sixteen of these where masked
 Watch = Callable[[str], None]  # called with the name of the phase that has just ended
 
 
