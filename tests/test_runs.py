@@ -6,6 +6,7 @@ import pytest
 
 from priorbench import runs
 from priorbench.config import load_config
+from priorbench.config_sections import GPU
 from priorbench.errors import PriorbenchError
 from priorbench.io import sha256_json
 
@@ -32,3 +33,12 @@ def test_a_spec_has_one_seed_or_several_not_both() -> None:
 
 def test_a_further_seed_changes_a_spec_of_all() -> None:
     assert runs.joined(SPECS[:3]) != runs.joined(SPECS[:4])
+
+
+def test_how_a_gpu_computes_is_part_of_a_run_on_a_gpu_alone() -> None:
+    there = CONFIG.model_copy(update={"device": "cuda", "gpu": GPU(tf32=True)})
+    spec = runs.pretrain_spec(there, "water", "egnn", "mask", 0)
+    assert spec["gpu"] == {"graphs": True, "compile": False, "deterministic": True, "tf32": True}
+    assert "gpu" not in runs.pretrain_spec(
+        CONFIG.model_copy(update={"gpu": GPU(tf32=True)}), "water", "egnn", "mask", 0
+    )

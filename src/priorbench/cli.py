@@ -255,7 +255,7 @@ def bench(args: argparse.Namespace) -> None:
     from priorbench.bench.command import bench
     from priorbench.bench.options import Options
 
-    names = ("backbones", "tasks", "atoms", "batch_size", "threads", "device", "seconds", "textbook")
+    names = ("backbones", "tasks", "atoms", "batch_size", "threads", "device", "gpu", "seconds", "textbook")
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
     several: dict[str, Any] = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     options = Options(**{**given, **several})
@@ -399,6 +399,7 @@ def _bench_command(command: AddCommand) -> None:
     sub.add_argument("--batch-size", type=int, help="structures of a step (default: 16)")
     sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     sub.add_argument("--device", choices=("cpu", "cuda"), help="where the networks run (default: cpu)")
+    sub.add_argument("--gpu", nargs="+", help="how a GPU computes: compile, fast (not deterministic), tf32")
     sub.add_argument("--seconds", type=float, help="of timed steps in a cell, three steps at least (default: 5)")
     sub.add_argument("--no-textbook", dest="textbook", action="store_false", help="leave the textbook version out")
     _path(sub, "--output", "folder that gets <name>.{json,md,png,pdf}", required=False)

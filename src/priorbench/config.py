@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from priorbench.config_sections import (
+    GPU,
     Backbone,
     Dataset,
     Dynamics,
@@ -79,6 +80,7 @@ class Config(Strict):
         description="molecular dynamics with every finetuned network; null: none, unless the target `dynamics` asks",
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where networks are trained")
+    gpu: GPU = Field(default_factory=GPU, description="how a GPU computes")
     mirror: Path | None = Field(
         None,
         description="folder tried before any download (its layout: `source/file`); PRIORBENCH_MIRROR overrides it",

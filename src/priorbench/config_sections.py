@@ -36,6 +36,24 @@ class Training(Strict):
     )
 
 
+class GPU(Strict):
+    """How a GPU computes; nothing of it matters on a CPU."""
+
+    graphs: bool = Field(
+        True, description="launch a step as one CUDA graph, in static shapes; false: operation by operation"
+    )
+    compile: bool = Field(
+        False, description="let torch.compile fuse a step's operations: minutes at the start, so for long runs alone"
+    )
+    deterministic: bool = Field(
+        True,
+        description="the same bytes every time; false: sums in whatever order is fastest, the same but for rounding",
+    )
+    tf32: bool = Field(
+        False, description="matrix products of numbers rounded to 10 bits: faster, and not what a CPU computes"
+    )
+
+
 class Stage(Strict):
     """A task with its options (flat beside these keys) and its training."""
 

@@ -26,6 +26,7 @@ class Graph:
     cells: Tensor  # (G, 3, 3) Å
     pbc: Tensor  # (G, 3) bool
     lost: Tensor | None = None  # (N,) int64 while masking: 1 where the atom's molecule lost an atom, else 0
+    real: Tensor | None = None  # (N,) bool in a padded graph: false where an atom only fills up; see padding.py
 
     @property
     def structures(self) -> int:

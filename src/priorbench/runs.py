@@ -113,4 +113,5 @@ def _common(config: Config, dataset: str, backbone: str, seed: int) -> Spec:
         "backbone": {"name": backbone, "architecture": entry.architecture, **entry.options},
         "seed": seed,
         "device": config.device,
+        **({"gpu": config.gpu.model_dump()} if config.device == "cuda" else {}),
     }

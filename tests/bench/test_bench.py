@@ -56,7 +56,7 @@ def test_a_report_has_everything(in_this_process: Any) -> None:
         assert VERSION | {"peak_memory_gb", "peak_gpu_memory_gb"} <= set(row[name])
         assert row[name]["steps"] == 3
     assert row["ratio"] == row["textbook"]["ms"] / row["priorbench"]["ms"]
-    rate = whole["machine"]["matmul_gflops"]
+    rate = row["matmul_gflops"]  # around the cell
     own = row["priorbench"]
     assert own["matmul_units"] == pytest.approx(own["ms"] / 1000 * rate)
     assert own["matmul_share"] == pytest.approx(row["gflop_per_structure"] / own["matmul_units"])
@@ -158,6 +158,8 @@ def test_a_job_is_timed_to_its_first_step(in_this_process: Any, monkeypatch: pyt
     [
         (["--backbones", "gsn"], "--backbones: unknown 'gsn'; known are egnn, gns, forcenet, painn"),
         (["--tasks", "x"], "--tasks: unknown 'x'; known are masking, denoising, masking_denoising, potential"),
+        (["--gpu", "x", "--device", "cuda"], "--gpu: unknown 'x'; known are compile, fast, tf32"),
+        (["--gpu", "tf32"], "--gpu tf32: --device is cpu; give --device cuda"),
         (["--suites", "x"], "--suites: unknown 'x'; known are steps, startup, parallel, packed, calculator, scale"),
         (["--atoms", "192", "100"], "--atoms: 100 atoms are no whole water molecules; give multiples of 3"),
         (["--batch-size", "0"], "--batch-size: 0 is less than 1"),

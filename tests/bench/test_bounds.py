@@ -66,15 +66,28 @@ def test_processes_and_sizes_have_bounds(ratios: tuple[float, float], met: tuple
     assert not judged({**content, "suites": {"scale": scale_rows(0.1)}})[name, "gns training"]["met"]
 
 
-def test_there_are_none_for_other_batches_or_a_gpu() -> None:
+def test_a_gpu_has_its_own() -> None:
+    content = report()
+    content["machine"]["device"] = "cuda"
+    for row in content["suites"]["steps"]:
+        row["ratio"] = 21.0 if row["atoms"] == 192 else 3.0
+        row["priorbench"] |= {"outside": 0.06 if row["task"] == "masking" else 0.04, "matmul_share": 0.31}
+    rows = judged(content)
+    assert {row["bound"] for row in rows.values()} == {
+        *("speed over textbook", "share of a step outside its graph", "share of matrix product rate"),
+    }
+    assert rows["speed over textbook", "gns"]["met"]
+    assert not rows["share of a step outside its graph", "masking"]["met"]
+    assert rows["share of a step outside its graph", "potential"]["met"]
+    assert rows["share of matrix product rate", "gns"]["met"]
+
+
+def test_there_are_none_for_other_batches() -> None:
     content = report()
     content["suites"]["startup"] = []
     for row in content["suites"]["steps"]:
         row["batch_size"] = 8
     assert bounds(content) == []
-    on_gpu = report()
-    on_gpu["machine"]["device"] = "cuda"
-    assert bounds(on_gpu) == []
 
 
 def test_the_table_says_by_how_much() -> None:

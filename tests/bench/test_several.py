@@ -6,7 +6,7 @@ import pytest
 
 from priorbench.bench import packed, parallel, scale
 from priorbench.bench.boxes import write_boxes
-from priorbench.bench.cells import Setting, own
+from priorbench.bench.cells import Setting, as_trained, own
 from priorbench.bench.options import Cell, Options
 from priorbench.bench.suite import Log
 from priorbench.errors import PriorbenchError
@@ -48,6 +48,16 @@ def test_the_seed_of_a_run_is_its_own(tmp_path) -> None:
     assert own(**vars(cells[0]))["steps"] == 3
 
 
+def test_steps_as_a_gpu_takes_them_are_timed_in_blocks(tmp_path) -> None:
+    write_boxes(tmp_path, 24, 3.4, 8)
+    cell = Cell("gns", "masking", 24, 2, 1, "cpu", 0.0, str(tmp_path), {"layers": 1, "width": 8})
+    setting = Setting.of(cell)
+    row = as_trained(cell, setting, setting.store("cpu"), block=2)
+    assert row["steps_by"] == "operations"  # a CPU captures nothing
+    assert 0 < row["best_ms"] <= row["ms"]
+    assert 0 <= row["outside"] < 1
+
+
 def test_runs_at_once_are_measured_beside_runs_in_a_row(tmp_path, in_this_process: Any) -> None:
     log = Log()
     options = Options(("forcenet",), ("masking", "denoising"), **OPTIONS)
@@ -58,9 +68,13 @@ def test_runs_at_once_are_measured_beside_runs_in_a_row(tmp_path, in_this_proces
     assert row["matmul_units"] > 0
 
 
-@pytest.mark.parametrize("suite", [parallel, packed])
-def test_a_gpu_is_left_out_in_one_line(suite: Any, tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert suite.measure(Options(device="cuda"), MACHINE, tmp_path, Log()) == []
+@pytest.mark.parametrize(
+    ("suite", "options"), [(parallel, Options(device="cuda")), (packed, Options(device="cuda", threads=1))]
+)
+def test_what_cannot_be_measured_is_left_out_in_one_line(
+    suite: Any, options: Options, tmp_path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert suite.measure(options, MACHINE, tmp_path, Log()) == []
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("its rows are left out")
 

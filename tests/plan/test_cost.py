@@ -73,7 +73,7 @@ def test_what_costs_the_same_is_measured_once(worker: list[dict[str, Any]]) -> N
 
 @pytest.mark.parametrize(
     ("train", "atoms", "batch", "measured"),
-    [(12, 24, 4, 4), (3, 24, 4, 3), (100, 192, 16, 9), (100, 774, 16, 2), (100, 5000, 16, 1)],
+    [(12, 24, 4, 4), (3, 24, 4, 3), (100, 192, 16, 10), (100, 774, 16, 2), (100, 5000, 16, 1)],
 )
 def test_batches_measured_are_no_larger_than_what_a_step_takes_at_once(
     worker: list[dict[str, Any]], train: int, atoms: int, batch: int, measured: int

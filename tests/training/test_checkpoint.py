@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import priorbench.training.loop
+import priorbench.training.stepper
 from priorbench.cli import main
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_json
@@ -41,7 +42,7 @@ def case(architecture: str, task: str, **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Trainings in this process get a SIGTERM after every ``every``-th of their steps."""
-    taken, real = [0], priorbench.training.loop.take_step
+    taken, real = [0], priorbench.training.stepper.take_step
 
     def apply(every: int) -> None:
         def step(*given: Any, **options: Any) -> Any:
@@ -51,7 +52,7 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Any:
                 os.kill(os.getpid(), signal.SIGTERM)
             return result
 
-        monkeypatch.setattr(priorbench.training.loop, "take_step", step)
+        monkeypatch.setattr(priorbench.training.stepper, "take_step", step)
 
     return apply
 
@@ -239,7 +240,7 @@ def test_a_checkpoint_is_taken_once_a_minute(inputs: Inputs, tmp_path: Path, mon
     saves: list[float] = []
     clock = [0.0]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
-    real_save, real_step = checkpoint.Keeper.save, priorbench.training.loop.take_step
+    real_save, real_step = checkpoint.Keeper.save, priorbench.training.stepper.take_step
 
     def step(*given: Any, **options: Any) -> Any:
         clock[0] += 25
@@ -249,7 +250,7 @@ def test_a_checkpoint_is_taken_once_a_minute(inputs: Inputs, tmp_path: Path, mon
         saves.append(clock[0])
         real_save(self, *given)
 
-    monkeypatch.setattr(priorbench.training.loop, "take_step", step)
+    monkeypatch.setattr(priorbench.training.stepper, "take_step", step)
     monkeypatch.setattr(checkpoint.Keeper, "save", save)
     run(case("gns", "potential"), inputs, 1, tmp_path / "run")
     assert saves == [75, 150, 225]  # 225 is the end as well

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import priorbench.training.loop
+import priorbench.training.stepper
 from priorbench.io import read_json
 from priorbench.training.data import Inputs
 from priorbench.training.loop import LOOK_EVERY, Loop
@@ -27,14 +28,14 @@ def test_it_says_epoch_batch_loss_and_gradient_norm_and_stops_there(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[tuple[float, float]] = []
-    real = priorbench.training.loop.take_step
+    real = priorbench.training.stepper.take_step
 
     def step(*given: Any, **options: Any) -> Any:
         value, norm = real(*given, **options)
         seen.append((float(value), float(norm)))
         return value, norm
 
-    monkeypatch.setattr(priorbench.training.loop, "take_step", step)
+    monkeypatch.setattr(priorbench.training.stepper, "take_step", step)
     run(spec(training=WILD), inputs, 1, tmp_path / "run")
     found = record(tmp_path / "run")
     assert found["status"] == "diverged"
@@ -77,13 +78,13 @@ def test_losses_whose_sum_alone_is_too_large_are_no_divergence(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Single precision ends at 3.4e38; a pass of three batches was a traceback there."""
-    real = priorbench.training.loop.take_step
+    real = priorbench.training.stepper.take_step
 
     def step(*given: Any, **options: Any) -> Any:
         value, norm = real(*given, **options)
         return torch.full_like(value, 1.5e38), norm
 
-    monkeypatch.setattr(priorbench.training.loop, "take_step", step)
+    monkeypatch.setattr(priorbench.training.stepper, "take_step", step)
     run(spec(), inputs, 1, tmp_path / "run")
     assert record(tmp_path / "run")["status"] == "completed"
     assert metrics(tmp_path / "run")["train_loss"].iloc[1] == pytest.approx(1.5e38)

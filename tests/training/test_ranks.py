@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import priorbench.training.loop
+import priorbench.training.stepper
 from priorbench.errors import PriorbenchError
 from priorbench.io import read_json
 from priorbench.stop import Interrupted
@@ -31,7 +31,7 @@ def job(folder: str, output: str, cut: bool) -> str:
     """A run of the inputs in ``folder``, with ``cut`` asked to stop after some steps; what became of it."""
     where = Path(folder)
     inputs = Inputs(*(where / name for name in ("frames.safetensors", "neighbours.safetensors", "split.json")))
-    taken, real = [0], priorbench.training.loop.take_step
+    taken, real = [0], priorbench.training.stepper.take_step
 
     def step(*given: Any, **options: Any) -> Any:
         taken[0] += 1
@@ -40,13 +40,13 @@ def job(folder: str, output: str, cut: bool) -> str:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*given, **options)
 
-    priorbench.training.loop.take_step = step
+    priorbench.training.stepper.take_step = step
     try:
         with contextlib.suppress(Interrupted):
             run(spec(backbone=BACKBONE, training=EPOCHS), inputs, 1, Path(output))
             return "done"
     finally:
-        priorbench.training.loop.take_step = real
+        priorbench.training.stepper.take_step = real
     return "cut"
 
 

@@ -62,7 +62,9 @@ def test_the_record_says_what_computed_the_edge_layers(inputs, tmp_path):
         run(spec(), inputs, 1, tmp_path / "plain")
     run(spec(), inputs, 1, tmp_path / "run")
     assert record(tmp_path / "plain")["edge_layers"] == "plain"
-    assert record(tmp_path / "run")["edge_layers"] == in_use("cpu")
+    found = record(tmp_path / "run")
+    assert found["edge_layers"] == in_use("cpu")
+    assert (found["precision"], found["deterministic"], found["steps_by"]) == ("fp32", True, "operations")
 
 
 def test_strategies_of_one_seed_start_from_the_same_weights(inputs, pretrained, tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from priorbench.backbones.base import BackboneOptions, Heads, Prediction, Symmetry, VectorBackbone
 from priorbench.backbones.elements import atomic_radii, element_properties
-from priorbench.backbones.layers import EdgeLinear
+from priorbench.backbones.layers import EdgeLinear, through
 from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
 from priorbench.kernels.forcenet import filter_sum, sine_linear
 from priorbench.kernels.library import usable
@@ -59,8 +59,7 @@ class Interaction(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, weights: Tensor, graph: Graph) -> Tensor:
         """h (N, F), e (E, K), weights (E, 1) → new h."""
-        out: Tensor = h + self.update(self._received(h, e, weights, graph) + self.self_weight * h)
-        return out
+        return h + through(self.update, self._received(h, e, weights, graph) + self.self_weight * h, graph)
 
     def _received(self, h: Tensor, e: Tensor, weights: Tensor, graph: Graph) -> Tensor:
         """Sum of filters times source features over each atom's neighbours, (N, F)."""
@@ -107,7 +106,7 @@ class ForceNet(VectorBackbone):
         """Predict energies and vectors of a batch."""
         h = self.features(graph)
         energies = self.energy_head(sum_over_atoms(h, graph)).squeeze(1)
-        return Prediction(energies, self.vector_head(h))
+        return Prediction(energies, through(self.vector_head, h, graph))
 
     def features(self, graph: Graph) -> Tensor:
         """What both heads read of each atom, (N, F)."""

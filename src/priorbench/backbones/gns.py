@@ -145,7 +145,7 @@ def _wrapped(graph: Graph) -> Tensor:
     """Positions inside the cell along its periodic directions, (N, 3) Å."""
     identity = torch.eye(3, dtype=graph.cells.dtype, device=graph.cells.device)
     cells = torch.where(graph.pbc.unsqueeze(-1), graph.cells, identity)
-    inverse = torch.linalg.inv(cells)[graph.structure]
+    inverse = torch.linalg.inv_ex(cells).inverse[graph.structure]  # inv waits for the device to check
     fractional = torch.einsum("nc,nck->nk", graph.positions, inverse)
     whole = torch.where(graph.pbc[graph.structure], fractional.floor(), torch.zeros_like(fractional))
     return graph.positions - torch.einsum("nk,nkc->nc", whole, cells[graph.structure])

@@ -72,6 +72,34 @@ def cosine(distances: Tensor, cutoff: float) -> Tensor:
     return 0.5 * (1 + torch.cos((distances / cutoff).clamp(max=1.0) * math.pi))
 
 
+def through(block: nn.Sequential, x: Tensor, graph: Graph) -> Tensor:
+    """The ``block`` of rows x (N, F), one an atom; a BatchNorm in it passes over atoms that only fill up."""
+    for module in block:
+        if isinstance(module, nn.BatchNorm1d) and module.training and graph.real is not None:
+            x = _batch_norm(module, x, graph.real)
+        else:
+            x = module(x)
+    return x
+
+
+def _batch_norm(norm: nn.BatchNorm1d, x: Tensor, real: Tensor) -> Tensor:
+    """``norm`` (arXiv 1502.03167) while training, by the statistics of the ``real`` (N,) rows of x (N, F)."""
+    share = real.to(x.dtype).unsqueeze(1)
+    count = share.sum()
+    mean = (x * share).sum(0) / count
+    centred = x - mean
+    variance = (centred.square() * share).sum(0) / count
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    with torch.no_grad():
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+        norm.num_batches_tracked.add_(1)
+    return centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
+
+
 def mlp(widths: list[int], activation: type[nn.Module]) -> list[nn.Module]:
     """Linear layers between ``widths`` with the activation between them, none after the last."""
     layers: list[nn.Module] = []

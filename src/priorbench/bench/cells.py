@@ -4,6 +4,8 @@ The textbook version in :mod:`priorbench.bench.textbook_cell` is given the same 
 size; this one also what a training run settles in its process.
 """
 
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from priorbench.backbones.base import Backbone
+from priorbench.bench.machine import synchronise
 from priorbench.bench.options import Cell
 from priorbench.bench.phases import Stopwatch, summarised, timed
 from priorbench.bench.process import peak_memory
@@ -31,9 +34,11 @@ from priorbench.training.parallel import Ranks, ranks_from_environment
 from priorbench.training.process import prepare_torch
 from priorbench.training.run import make_task
 from priorbench.training.step import take_step
+from priorbench.training.stepper import StaticStepper
 from priorbench.training.store import Store
 
 COUNTED = 4  # structures of a batch whose FLOPs are counted
+BLOCK = 20  # steps on a GPU between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,13 @@ class Setting:
 def engine(**arguments: Any) -> Row:
     """Times of priorbench's own step, peak memory in GB, and what the step consists of; takes a :class:`Cell`."""
     cell = Cell(**arguments)
-    prepare_torch(cell.threads)
+    prepare_torch(cell.threads, cell.gpu_options)
     setting = Setting.of(cell)
     store = setting.store(cell.device)
     watch = Stopwatch(cell.device)
     row = {**timed_row(own_step(cell, setting, store, watch), watch, cell), "kernels": in_use(cell.device)}
+    if cell.device == "cuda":
+        row |= as_trained(cell, setting, store)
     # Last, for what it computes in plain PyTorch may need more memory than the steps.
     flops = flops_per_structure(setting.model, setting.task, store, min(cell.batch_size, COUNTED))
     edges = len(setting.neighbours.senders) / len(setting.frames)
@@ -89,14 +96,17 @@ def own(steps: int | None = None, divided: bool = False, **arguments: Any) -> Ro
     Of several, ``divided`` gives each a share of every batch; they must then be told the number of ``steps``.
     """
     cell = Cell(**arguments)
-    prepare_torch(cell.threads)
+    prepare_torch(cell.threads, cell.gpu_options)
     setting, ranks = Setting.of(cell), ranks_from_environment()
-    watch = Stopwatch(cell.device)
-    step = own_step(cell, setting, setting.store(cell.device), watch, ranks if divided else None)
+    store, watch = setting.store(cell.device), Stopwatch(cell.device)
+    step = own_step(cell, setting, store, watch, ranks if divided else None)
     if ranks:
         watch.of(step)
         ranks.wait()
-    row = timed_row(step, watch, cell, steps)
+    if cell.device == "cuda" and not divided:
+        row = {**as_trained(cell, setting, store), "peak_memory_gb": peak_memory()}
+    else:
+        row = timed_row(step, watch, cell, steps)
     if ranks:
         ranks.leave()
     return row
@@ -115,6 +125,50 @@ def own_step(
         take_step(model, task, store, next(batches), draws, optimiser, rate, clip, watch, ranks)
 
     return step
+
+
+def as_trained(cell: Cell, setting: Setting, store: Store, block: int = BLOCK) -> Row:
+    """Steps in static shapes as a training on a GPU takes them: milliseconds per structure, and outside of the graph.
+
+    Nothing waits for the device within a ``block`` of steps.  ``outside`` is the share of a step in which its graph is
+    not running: what data and host cost.
+    """
+    model, training = setting.model, setting.training
+    optimiser = Adam(model.parameters(), training)
+    compiler = "inductor" if "compile" in cell.gpu else None
+    stepper = StaticStepper(model, setting.task, store, optimiser, training, compiler=compiler)
+    draws, batches = torch.Generator().manual_seed(cell.seed), _batches(store, cell.batch_size, cell.seed)
+    batch, following = next(batches), next(batches)
+
+    def step() -> None:
+        nonlocal batch, following
+        stepper.take(batch, following, draws, training.learning_rate)
+        batch, following = following, next(batches)
+
+    whole, alone = _blocks(step, cell, block), _blocks(stepper.replay, cell, block)
+    scale = 1000 / cell.batch_size
+    ms = scale * statistics.median_low(whole)
+    return {
+        "steps_by": stepper.kind,
+        "ms": ms,
+        "best_ms": scale * min(whole),
+        "outside": max(0.0, 1 - scale * statistics.median_low(alone) / ms),
+        "peak_gpu_memory_gb": torch.cuda.max_memory_allocated() / 1e9 if cell.device == "cuda" else None,
+    }
+
+
+def _blocks(work: Callable[[], object], cell: Cell, block: int) -> list[float]:
+    """Seconds of one ``work``, the mean of each block of them; the first block is not counted."""
+    found: list[float] = []
+    began = time.perf_counter()
+    while len(found) < 2 or time.perf_counter() - began < cell.seconds:
+        synchronise(cell.device)
+        started = time.perf_counter()
+        for _ in range(block):
+            work()
+        synchronise(cell.device)
+        found.append((time.perf_counter() - started) / block)
+    return found[1:]
 
 
 def timed_row(step: Callable[[], None], watch: Stopwatch, cell: Cell, steps: int | None = None) -> Row:

@@ -49,9 +49,9 @@ def compare(earlier: Report, now: Report) -> Comparison:
     before, after = _cells(earlier), _cells(now)
     keys = [*before, *(key for key in after if key not in before)]
     differences = [
-        f"{name} {earlier['machine'].get(name)} and {now['machine'][name]}"
+        f"{name} {earlier['machine'].get(name)} and {now['machine'].get(name)}"
         for name in KIND
-        if earlier["machine"].get(name) != now["machine"][name]
+        if earlier["machine"].get(name) != now["machine"].get(name)
     ]
     return Comparison([(key, before.get(key), after.get(key)) for key in keys], differences)
 

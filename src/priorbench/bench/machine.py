@@ -15,7 +15,7 @@ from priorbench.provenance import cores
 MATRIX = 4096  # rows and columns of the matrix product
 COPIED = 1 << 29  # bytes copied, more than any cache holds
 REPETITIONS = 5
-KIND = ("cpu", "threads", "device", "gpu")  # what two machines must share for their times to be compared
+KIND = ("cpu", "threads", "device", "gpu", "gpu_mode")  # what two machines must share for their times to be compared
 
 
 def describe(options: Options) -> dict[str, Any]:
@@ -26,37 +26,45 @@ def describe(options: Options) -> dict[str, Any]:
         "threads": options.threads,
         "memory_gb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9,
         "device": options.device,
+        "gpu_mode": ", ".join(options.gpu) or None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **measure(options),
     }
 
 
-def measure(options: Options) -> dict[str, Any]:
+def matmul_gflops(options: Options) -> float:
+    """The rate of the matrix product alone, here and now."""
+    return float(measure(options, copied=1 << 20)["matmul_gflops"])
+
+
+def measure(options: Options, copied: int = COPIED) -> dict[str, Any]:
     """The rates alone, with GPU and version of PyTorch, from a process of their own."""
     rates: dict[str, Any] = isolated(
         "priorbench.bench.machine:rates",
         threads=options.threads,
         device=options.device,
+        tf32="tf32" in options.gpu,
         matrix=MATRIX,
-        copied=COPIED,
+        copied=copied,
     )
     return rates
 
 
-def rates(threads: int, device: str, matrix: int, copied: int) -> dict[str, Any]:
-    """Best of :data:`REPETITIONS` of a ``matrix`` × ``matrix`` fp32 product and of copying ``copied`` bytes.
+def rates(threads: int, device: str, matrix: int, copied: int, tf32: bool = False) -> dict[str, Any]:
+    """Best of :data:`REPETITIONS` of a ``matrix`` × ``matrix`` product and of copying ``copied`` bytes.
 
     Bandwidth counts bytes read and bytes written.
     """
     import torch
 
+    from priorbench.config_sections import GPU
     from priorbench.errors import PriorbenchError
     from priorbench.training.process import prepare_torch
 
     if device == "cuda" and not torch.cuda.is_available():
         raise PriorbenchError("--device cuda: PyTorch finds no GPU")
-    prepare_torch(threads)
+    prepare_torch(threads, GPU(tf32=tf32))
     a, b = (torch.rand(matrix, matrix, device=device) for _ in range(2))
     source = torch.ones(copied // 4, device=device)
     product, target = torch.empty_like(a), torch.empty_like(source)

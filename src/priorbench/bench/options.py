@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from priorbench.config_sections import GPU
 from priorbench.errors import PriorbenchError
 from priorbench.provenance import cores
 from priorbench.registry import BACKBONES, TASKS
 
 ATOMS = (192, 774)  # of the water boxes of revPBE0-D3 and of the paper's TIP3P set
+GPU_MODES = ("compile", "fast", "tf32")  # fast: not deterministic
 FINETUNING = "potential"  # the task of finetuning; every other one is a pretraining
 
 
@@ -24,10 +26,14 @@ class Options:
     device: str = "cpu"
     seconds: float = 5.0  # of timed steps in a cell
     textbook: bool = True
+    gpu: tuple[str, ...] = ()  # of GPU_MODES: how a GPU computes in other than its usual way
 
     def __post_init__(self) -> None:
         for name, registry in (("backbones", BACKBONES), ("tasks", TASKS)):
             _known(name, getattr(self, name), tuple(registry))
+        _known("gpu", self.gpu, GPU_MODES)
+        if self.gpu and self.device != "cuda":
+            raise PriorbenchError(f"--gpu {self.gpu[0]}: --device is {self.device}; give --device cuda")
         _positive("batch-size", self.batch_size)
         _positive("threads", self.threads)
         for count in self.atoms:
@@ -51,6 +57,12 @@ class Cell:
     folder: str  # of the boxes
     settings: dict[str, Any] = field(default_factory=dict)  # options of the backbone that differ from the defaults
     seed: int = 0  # of initial weights and draws
+    gpu: tuple[str, ...] = ()  # of GPU_MODES
+
+    @property
+    def gpu_options(self) -> GPU:
+        """How a GPU computes."""
+        return GPU(compile="compile" in self.gpu, deterministic="fast" not in self.gpu, tf32="tf32" in self.gpu)
 
     def __str__(self) -> str:
         return f"{self.backbone} {self.task} {self.atoms} atoms"

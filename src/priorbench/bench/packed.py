@@ -12,31 +12,34 @@ from priorbench.bench.table import Table
 
 ATOMS = (192,)
 TASKS = ("masking", FINETUNING)
+ON_A_GPU = 4  # runs at once
 EVEN = 0.02  # difference of the two ways that is none
 OWN = "priorbench.bench.cells:own"
 
 
 def measure(options: Options, machine: Row, folder: Path, log: Log) -> list[Row]:
     """One row a backbone, task and number of atoms, as many runs as there are threads."""
-    if options.device != "cpu" or options.threads < 2:
-        missing = "on a GPU it is not built yet" if options.device != "cpu" else "it takes two threads at least"
-        log.say(f"packed: {missing}; its rows are left out")
+    if options.threads < 2:
+        log.say("packed: it takes two threads at least; its rows are left out")
         return []
     sizes, chosen, count = list(options.atoms or ATOMS), list(options.backbones), 2 * options.batch_size
     places = isolated("priorbench.bench.boxes:prepare", folder=str(folder), backbones=chosen, atoms=sizes, count=count)
     rows = []
     for backbone, task, atoms in product(chosen, [t for t in TASKS if t in options.tasks], sizes):
         place = places[backbone][str(atoms)]
-        cell = Cell(backbone, task, atoms, options.batch_size, options.threads, "cpu", options.seconds, place)
+        cell = Cell(
+            *(backbone, task, atoms, options.batch_size, options.threads, options.device, options.seconds, place),
+            gpu=options.gpu,
+        )
         with log.attempt(f"packed {cell}"):
             rows.append(measured(cell, machine))
-            log.say(f"{cell}: {cell.threads} runs at once {number(rows[-1]['ratio'])} times as fast as in a row")
+            log.say(f"{cell}: {rows[-1]['runs']} runs at once {number(rows[-1]['ratio'])} times as fast as in a row")
     return rows
 
 
 def measured(cell: Cell, machine: Row) -> Row:
     """The row of one ``cell`` of all threads."""
-    runs = cell.threads
+    runs = cell.threads if cell.device == "cpu" else min(cell.threads, ON_A_GPU)
     whole = isolated(OWN, **asdict(cell))
     found = together(OWN, [asdict(replace(cell, threads=1, seed=seed)) for seed in range(runs)])
     in_a_row, at_once = 1000 / whole["ms"], sum(1000 / run["ms"] for run in found)

@@ -15,7 +15,8 @@ from priorbench.provenance import commit
 
 FORMAT = 1
 JUDGED = (
-    "matmul units are seconds × machine.matmul_gflops; --against and bounds take those of a cell's best step, "
+    "matmul units are seconds × matmul_gflops, of the cell where it has its own, else of the machine; "
+    "--against and bounds take those of a cell's best step, "
     "the tables of steps those of its median step"
 )
 Report = dict[str, Any]  # format, date, …, machine, options, suites: rows by name, bounds: rows, failures: texts
@@ -56,11 +57,13 @@ def heading(report: Report) -> list[str]:
     """The machine and what was run, in a few lines."""
     m = report["machine"]
     device = f"{m['gpu']}, " if m["gpu"] else ""
+    precision = "tf32" if "tf32" in (m.get("gpu_mode") or "") else "fp32"
+    mode = f", GPU: {m['gpu_mode']}" if m.get("gpu_mode") else ""
     source = report["commit"][:12] + "+" * report["commit"].endswith("+")
     return [
         f"{device}{m['cpu']}, {_count(m['cores'], 'core')}, {_count(m['threads'], 'thread')}, "
         f"{m['memory_gb']:.0f} GB memory, PyTorch {m['torch']}",
-        f"matrix product {m['matmul_gflops']:.0f} GFLOP/s (fp32), copy {m['copy_gbytes']:.1f} GB/s",
+        f"matrix product {m['matmul_gflops']:.0f} GFLOP/s ({precision}), copy {m['copy_gbytes']:.1f} GB/s{mode}",
         f"priorbench {report['version']}, commit {source}, {report['date']}",
     ]
 

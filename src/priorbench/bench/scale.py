@@ -33,6 +33,7 @@ def measure(options: Options, machine: Row, folder: Path, log: Log) -> list[Row]
             Cell(
                 *(backbone, FINETUNING, atoms, sizes[-1] // atoms, options.threads, options.device, options.seconds),
                 folder=places[atoms][backbone][str(atoms)],
+                gpu=options.gpu,
             )
             for atoms in sizes
         ]

@@ -43,7 +43,7 @@ def training(**arguments: Any) -> Row:
 def _prepared(arguments: dict[str, Any]) -> tuple[Cell, Setting, Example]:
     """The cell, what it starts from, and the structures of a step as one example."""
     cell = Cell(**arguments)
-    prepare_torch(cell.threads)
+    prepare_torch(cell.threads, cell.gpu_options)
     setting = Setting.of(cell)
     structures = torch.arange(cell.batch_size, device=cell.device)
     example = setting.task.corrupt(setting.store(cell.device).batch(structures), torch.Generator())

@@ -99,15 +99,22 @@ def until_first_step() -> None:
     stamp, *command = sys.argv[1:]
     from priorbench.cli import main
     from priorbench.training import loop
-    from priorbench.training.step import take_step
+    from priorbench.training.stepper import stepper_for
 
-    def stamped(*arguments: Any, **more: Any) -> None:
-        value, _ = take_step(*arguments, **more)
-        float(value)  # waits for the device
-        Path(stamp).write_text(repr(time.monotonic()), encoding="utf-8")
-        sys.exit(0)
+    def stamping(*arguments: Any) -> Any:
+        stepper = stepper_for(*arguments)
+        take = stepper.take
 
-    vars(loop)["take_step"] = stamped
+        def first(*step: Any) -> None:
+            value, _ = take(*step)
+            float(value)  # waits for the device
+            Path(stamp).write_text(repr(time.monotonic()), encoding="utf-8")
+            sys.exit(0)
+
+        vars(stepper)["take"] = first
+        return stepper
+
+    vars(loop)["stepper_for"] = stamping
     sys.exit(main(command))
 
 

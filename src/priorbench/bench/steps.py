@@ -7,6 +7,7 @@ from pathlib import Path
 
 import priorbench
 from priorbench.analysis.text import number
+from priorbench.bench.machine import matmul_gflops
 from priorbench.bench.options import ATOMS, Cell, Options
 from priorbench.bench.process import isolated
 from priorbench.bench.steps_tables import tables
@@ -31,24 +32,30 @@ def measure(options: Options, machine: Row, folder: Path, log: Log) -> list[Row]
         cell = Cell(
             *(backbone, task, atoms, options.batch_size, options.threads, options.device, options.seconds),
             folder=places[backbone][str(atoms)],
+            gpu=options.gpu,
         )
         with log.attempt(str(cell)):
-            rows.append(measured(cell, machine, with_textbook, log))
+            rows.append(measured(cell, options, with_textbook, log))
             log.say(_progress(cell, rows[-1]))
     return sorted(rows, key=lambda row: (chosen.index(row["backbone"]), options.tasks.index(row["task"])))
 
 
-def measured(cell: Cell, machine: Row, with_textbook: bool, log: Log) -> Row:
-    """The row of one ``cell``; a textbook version that fails is said, and its part of the row is None."""
+def measured(cell: Cell, options: Options, with_textbook: bool, log: Log) -> Row:
+    """The row of one ``cell``; a textbook version that fails is said, and its part of the row is None.
+
+    Its units are by the rate of the matrix product right before and after it, for the machine's speed drifts.
+    """
+    before = matmul_gflops(options)
     found = isolated("priorbench.bench.cells:engine", **asdict(cell))
+    rate = max(before, matmul_gflops(options))
     gflop, edges = found.pop("gflop_per_structure"), found.pop("edges_per_structure")
     other = _textbook(cell, log) if with_textbook else None
-    rate = machine["matmul_gflops"]
     return {
         **{name: getattr(cell, name) for name in SUITE.key},
         "edges_per_atom": edges / cell.atoms,
         "edges_per_step": edges * cell.batch_size,
         "gflop_per_structure": gflop,
+        "matmul_gflops": rate,
         "priorbench": {**found, **_rates(found, edges, gflop, rate)},
         "textbook": {**other, **_rates(other, edges, gflop, rate)} if other else None,
         "ratio": other["ms"] / found["ms"] if other else None,

@@ -21,6 +21,11 @@ def _times(rows: list[Row]) -> Table:
         "matmul units per structure: GFLOP that a matrix product would have done in that time; peak memory of the "
         "process (on a GPU: of its tensors)."
     )
+    if any("outside" in row["priorbench"] for row in rows):
+        caption += (
+            "  On a GPU priorbench's ms are those of steps as a training takes them, one CUDA graph each and the next "
+            "batch drawn beside it; its phases are those of steps taken operation by operation, each waited for."
+        )
     header = ["backbone", "task", "atoms", "code", "ms", "best", *PHASES, "units", "per s", "GB", "ratio"]
     lines = []
     for row in rows:

@@ -25,6 +25,7 @@ def textbook(**arguments: Any) -> Row:
         sys.path.append(str(ROOT))
     book = importlib.import_module("benchmarks.textbook")
     torch.set_num_threads(cell.threads)
+    torch.backends.cuda.matmul.allow_tf32 = cell.gpu_options.tf32
     torch.manual_seed(cell.seed)
     setting = Setting.of(cell)
     network = book.network(setting.model)

@@ -5,6 +5,7 @@ prediction, ``counts`` says how many there are.  The loss is Σ weight · sum / 
 split does not depend on how it was cut into batches, nor the gradient of a batch on how that was cut into parts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -62,10 +63,15 @@ class Task(Protocol):
         ...
 
 
-def loss(task: Task, terms: Terms, counts: Counts) -> Tensor:
+def loss(task: Task, terms: Terms, counts: Mapping[str, int] | Mapping[str, Tensor]) -> Tensor:
     """Σ weight · sum / count over the weighted terms; 0 where a batch has nothing to predict.
 
-    With the counts of a whole batch and the terms of a part of it, that part's share of the batch's loss.
+    With the counts of a whole batch and the terms of a part of it, that part's share of the batch's loss.  Counts that
+    are tensors are one or more.
     """
-    parts = [weight * terms[name] / max(counts[name], 1) for name, weight in task.weights.items()]
+    parts = [weight * terms[name] / _some(counts[name]) for name, weight in task.weights.items()]
     return torch.stack(parts).sum()
+
+
+def _some(count: int | Tensor) -> int | Tensor:
+    return count if isinstance(count, Tensor) else max(count, 1)

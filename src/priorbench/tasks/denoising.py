@@ -76,9 +76,10 @@ def with_noise(graph: Graph, sigma: float, batch: Batch, generator: torch.Genera
     """
     positions = graph.positions
     noise = torch.randn(positions.shape, generator=generator, device=generator.device, dtype=positions.dtype)
+    farthest = sigma * float(noise.norm(dim=1).topk(min(2, len(noise))).values.sum())
     noise = noise.to(positions.device)
     moved = graph.with_positions(positions + sigma * noise)
-    if float(noise.norm(dim=1).topk(min(2, len(noise))).values.sum()) * sigma > batch.reach:
+    if farthest > batch.reach:
         return with_fresh_edges(moved, batch.cutoff), noise
     near = edge_vectors(moved).square().sum(1) <= batch.cutoff**2
     return with_edges(moved, near.nonzero().squeeze(1)), noise

@@ -62,11 +62,8 @@ class MaskingDenoising:
 
     def terms(self, prediction: Prediction, example: Example) -> Terms:
         """One minus the cosine similarity, and the squared error of each component of the other atoms' noise."""
-        noise = prediction.vectors - example.vectors
-        return {
-            **self.masking.terms(prediction, example),
-            "noise": noise[~_pointing(example)].square().sum(),
-        }
+        noise = (prediction.vectors - example.vectors).masked_fill(_pointing(example)[:, None], 0)
+        return {**self.masking.terms(prediction, example), "noise": noise.square().sum()}
 
     def counts(self, example: Example) -> Counts:
         """Atoms that point to a hydrogen, and three components of every other."""
@@ -79,6 +76,6 @@ class MaskingDenoising:
 
 def _pointing(example: Example) -> Tensor:
     """Which atoms have a direction as target, (N,) bool."""
+    assert example.selected is not None
     pointing = torch.zeros(len(example.vectors), dtype=torch.bool, device=example.vectors.device)
-    pointing[example.selected] = True
-    return pointing
+    return pointing.index_fill(0, example.selected, True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from priorbench.backbones.base import Backbone
-from priorbench.config import Training
+from priorbench.config_sections import GPU, Training
 from priorbench.errors import PriorbenchError
 from priorbench.stop import Interrupted, Stop
 from priorbench.tasks.base import Task, loss
@@ -25,7 +25,8 @@ from priorbench.training.model import snapshot
 from priorbench.training.optimiser import Adam
 from priorbench.training.parallel import Ranks
 from priorbench.training.progress import Epoch, Outcome, Report, Row
-from priorbench.training.step import EDGES_AT_ONCE, parts_of, share_of, take_step
+from priorbench.training.step import EDGES_AT_ONCE, parts_of, share_of
+from priorbench.training.stepper import stepper_for
 from priorbench.training.store import Store
 
 ORDER, CORRUPTION, VALIDATION = 1, 2, 3
@@ -71,12 +72,14 @@ class Loop:
         keeper: Keeper | None = None,
         stop: Stop | None = None,
         ranks: Ranks | None = None,
+        gpu: GPU | None = None,
     ) -> None:
         self.model, self.task, self.training, self.seed = model, task, training, seed
         self.store, self.validation_store = stores
         self.steps, self.report = steps, report
         self.keeper, self.stop, self.ranks = keeper, stop, ranks
         self.optimiser = Adam(model.parameters(), training)
+        self.stepper = stepper_for(model, task, self.store, self.optimiser, training, gpu or GPU(), ranks)
         self.per_epoch = steps_per_epoch(len(self.store), training.batch_size)
         self.outcome = Outcome(snapshot(model), planned_steps=steps)
         self.epoch = self._begun(1)
@@ -120,14 +123,10 @@ class Loop:
         self.model.train()
         batches = list(_batches(self.store, training.batch_size, self.seed, epoch.number))
         started = time.perf_counter()
-        for structures in batches[epoch.batches :]:
-            if outcome.steps == self.steps:
-                break
+        left = batches[epoch.batches :][: self.steps - outcome.steps]
+        for structures, following in zip(left, [*left[1:], None], strict=False):
             rate = cosine(outcome.steps, self.steps, training.learning_rate, training.final_learning_rate)
-            value, norm = take_step(
-                self.model, self.task, self.store, structures, epoch.draws, self.optimiser, rate,
-                training.gradient_clip, ranks=self.ranks,
-            )  # fmt: skip
+            value, norm = self.stepper.take(structures, following, epoch.draws, rate)
             epoch.losses.append(value * len(structures))
             epoch.norms.append(norm)
             epoch.learning_rate = rate

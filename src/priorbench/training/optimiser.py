@@ -43,7 +43,7 @@ class Adam:
         return norm
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float | Tensor) -> None:
         """Update every parameter that has a gradient."""
         used = [(p, p.grad, *s) for p, s in zip(self.parameters, self.state, strict=True) if p.grad is not None]
         parameters, gradients, first, second, steps = (list(column) for column in zip(*used, strict=True))

@@ -6,12 +6,18 @@ import sys
 
 import torch
 
+from priorbench.config_sections import GPU
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES = 1 << 30
 
 
-def prepare_torch(threads: int) -> None:
-    """Fix what the numbers depend on: thread count, deterministic kernels, no subnormal numbers; keep freed memory."""
+def prepare_torch(threads: int, gpu: GPU | None = None) -> None:
+    """Fix what the numbers depend on: thread count, deterministic kernels, no subnormal numbers; keep freed memory.
+
+    On a GPU, deterministic kernels and full precision are up to ``gpu``; None: both.
+    """
+    gpu = gpu or GPU()
     keep_memory()
     # Before the first parallel operation: threads take this over from the one that starts them.  Saturated units leave
     # numbers below 1e-38, which processors handle in microcode: a ForceNet step took nine times as long.
@@ -19,7 +25,9 @@ def prepare_torch(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by deterministic cuBLAS, before its start
     torch.set_num_threads(threads)
     # The same as use_deterministic_algorithms(True), which imports the compiler, 1.5 s of every job, to tell it too.
-    torch.set_deterministic_debug_mode("error")
+    torch.set_deterministic_debug_mode("error" if gpu.deterministic else "default")
+    torch.backends.cuda.matmul.allow_tf32 = gpu.tf32
+    torch.backends.cudnn.allow_tf32 = gpu.tf32
     # Filling uninitialised memory costs a pass over every new tensor, and none is read before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

@@ -86,6 +86,8 @@ def provenance(spec: Spec, data: Data) -> dict[str, Any]:
     return {
         "device": device,
         "edge_layers": in_use(spec["device"]),  # compiled or plain: the same numbers but for rounding
+        "precision": "tf32" if spec.get("gpu", {}).get("tf32") else "fp32",
+        "deterministic": spec.get("gpu", {}).get("deterministic", True),
         "config_hash": sha256_json(spec),
         "data_hash": data.data_hash,
         "split_hash": data.split_hash,

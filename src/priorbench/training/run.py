@@ -20,7 +20,7 @@ import torch
 from priorbench import __version__
 from priorbench.backbones.base import Backbone
 from priorbench.budget import planned_steps
-from priorbench.config import Training
+from priorbench.config_sections import GPU, Training
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import write_test
 from priorbench.io import read_json, remove_leftovers, sha256_file, sha256_json, sync_folder, write_json
@@ -94,7 +94,7 @@ def run_all(
     for spec, files in zip(specs, inputs, strict=True):
         require_parent(spec, files)
     started = time.perf_counter()
-    prepare_torch(threads)
+    prepare_torch(threads, gpu_of(specs[0]))
     with ExitStack() as held:
         stop = held.enter_context(noticed())
         ranks = ranks_from_environment(specs[0]["device"])
@@ -167,7 +167,7 @@ def _run(
     keeper = Keeper(output, _identity(spec, data, start, steps), lease)
     loop = Loop(
         model, task, (data.train, data.validation), training, steps, spec["seed"], reporter,
-        keeper=keeper, stop=process.stop, ranks=process.group(),
+        keeper=keeper, stop=process.stop, ranks=process.group(), gpu=gpu_of(spec),
     )  # fmt: skip
     setup = time.perf_counter() - started
     outcome = _train(loop, spec, reporter, parent)
@@ -180,6 +180,7 @@ def _run(
         "setup_seconds": setup,
         "structures_without_loss": idle,
         **record.provenance(spec, data),
+        "steps_by": loop.stepper.kind,
         "parameters": sum(p.numel() for p in model.parameters()),
         "initial_checksum": initial,
         "start_checksum": start,
@@ -237,6 +238,11 @@ def _identity(spec: Spec, data: Data, start: str, steps: int) -> str:
     code = record.code(spec)
     parts = [spec, data.data_hash, data.split_hash, start, steps, __version__, torch.__version__, code]
     return sha256_json(parts)
+
+
+def gpu_of(spec: Spec) -> GPU:
+    """How the GPU of a spec computes."""
+    return GPU(**spec.get("gpu", {}))
 
 
 def make_task(spec: Spec) -> Task:
