@@ -1,5 +1,7 @@
 """The denoising task: Gaussian noise, fresh edges, noise in units of σ as target."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,38 @@ def test_the_numbers_do_not_depend_on_how_edges_are_found(tmp_path):
         assert torch.equal(wide.vectors, exact.vectors)
         assert torch.equal(wide.graph.positions, exact.graph.positions)
         assert edges(wide.graph) == edges(exact.graph)
+
+
+@pytest.mark.parametrize("pbc", [(True,) * 3, (True, True, False), (False,) * 3])
+@pytest.mark.parametrize("skewed", [False, True])
+def test_all_pairs_are_the_search(tmp_path, pbc, skewed):
+    """In cells twice the cutoff wide, atoms far outside of them included."""
+    frames = make_frames(3, side=2)
+    frames.cells[:, 1, 0] = 2.0 * skewed
+    frames.cells[:, 2, 1] = -1.5 * skewed
+    frames.pbc[:] = pbc
+    graph = make_store(frames, tmp_path, cutoff=2.5).batch(torch.arange(3)).graph
+    whole = torch.randint(-2, 3, (graph.atoms, 3), generator=torch.Generator().manual_seed(0)) * graph.pbc[0]
+    far = torch.einsum("ac,ack->ak", whole.float(), graph.cells[graph.structure])
+    noise = torch.randn(graph.positions.shape, generator=torch.Generator().manual_seed(1))
+    moved = graph.with_positions(graph.positions + far + noise)
+    assert denoising.wide_enough(moved, 2.5)
+    found, expected = denoising.with_edges_of_all_pairs(moved, 2.5), denoising.with_fresh_edges(moved, 2.5)
+    assert len(expected.senders) > 100
+    assert (found.receivers.diff() >= 0).all()
+    assert edges(found) == edges(expected)
+
+
+def test_all_pairs_do_for_wide_cells_alone(tmp_path):
+    frames = make_frames(3, side=2)
+    graph = make_store(frames, tmp_path, cutoff=2.5).batch(torch.arange(3)).graph
+    width = float(frames.cells[:, 0, 0].min())
+    assert denoising.wide_enough(graph, 0.499 * width)
+    assert not denoising.wide_enough(graph, 0.501 * width)
+    assert denoising.wide_enough(replace(graph, pbc=torch.zeros_like(graph.pbc)), 0.501 * width)
+    slanted = graph.cells.clone()
+    slanted[:, 0, 1] = 2 * width  # as long as before along x, but its faces are closer
+    assert not denoising.wide_enough(replace(graph, cells=slanted), 0.499 * width)
 
 
 def edges(graph):

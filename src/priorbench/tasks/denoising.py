@@ -86,7 +86,12 @@ def with_noise(graph: Graph, sigma: float, batch: Batch, generator: torch.Genera
 
 
 def with_fresh_edges(graph: Graph, cutoff: float) -> Graph:
-    """The graph with neighbour lists computed anew for its positions: exact for any displacement."""
+    """The graph with neighbour lists computed anew for its positions: exact for any displacement.
+
+    On a GPU all pairs are looked at there where each has one image at most within the cutoff; else by the CPU.
+    """
+    if graph.positions.is_cuda and wide_enough(graph, cutoff):
+        return with_edges_of_all_pairs(graph, cutoff)
     counts = torch.bincount(graph.structure, minlength=graph.structures).tolist()
     positions = [p.numpy(force=True).astype(np.float64) for p in graph.positions.split(counts)]
     cells, pbc = graph.cells.numpy(force=True).astype(np.float64), graph.pbc.numpy(force=True)
@@ -102,3 +107,40 @@ def with_fresh_edges(graph: Graph, cutoff: float) -> Graph:
         receivers=(receivers + start).to(device),
         shifts=shift_vectors(shifts.to(device), graph.cells, owner.to(device)),
     )
+
+
+def wide_enough(graph: Graph, cutoff: float) -> bool:
+    """Whether every cell is twice the ``cutoff`` (Å) wide between its periodic faces: then no pair is met twice."""
+    widths = 1 / _inverse(graph).norm(dim=1)
+    return bool(((widths >= 2 * cutoff) | ~graph.pbc).all())
+
+
+def with_edges_of_all_pairs(graph: Graph, cutoff: float) -> Graph:
+    """:func:`with_fresh_edges` by looking at all pairs of each structure at once, without leaving the device.
+
+    A vector within half the widths of its cell has fractional coordinates within ½, so rounding them finds the one
+    image that may be near; the cells must be :func:`wide_enough`.
+    """
+    counts = torch.bincount(graph.structure, minlength=graph.structures)
+    most, first = int(counts.max()), counts.cumsum(0) - counts
+    place = torch.arange(graph.atoms, device=counts.device) - first[graph.structure]
+    positions = graph.positions.new_zeros(graph.structures, most, 3)
+    positions[graph.structure, place] = graph.positions
+    vectors = positions[:, None] - positions[:, :, None]  # (G, i, j, 3): from receiver i to sender j
+    whole = torch.einsum("gijk,gkc->gijc", vectors, _inverse(graph)).round() * graph.pbc[:, None, None]
+    shifts = -torch.einsum("gijc,gck->gijk", whole, graph.cells)
+    there = torch.arange(most, device=counts.device) < counts[:, None]
+    pairs = there[:, None] & there[:, :, None] & ~torch.eye(most, dtype=torch.bool, device=counts.device)
+    near = ((vectors + shifts).square().sum(3) <= cutoff**2) & pairs
+    owner, receivers, senders = near.nonzero().unbind(1)
+    return replace(
+        graph, senders=senders + first[owner], receivers=receivers + first[owner], shifts=shifts[near].contiguous()
+    )
+
+
+def _inverse(graph: Graph) -> Tensor:
+    """Of the cells with unit vectors where they are not periodic, (G, 3, 3): positions to fractional coordinates."""
+    identity = torch.eye(3, dtype=graph.cells.dtype, device=graph.cells.device)
+    cells = torch.where(graph.pbc.unsqueeze(-1), graph.cells, identity)
+    inverse: Tensor = torch.linalg.inv_ex(cells).inverse
+    return inverse

@@ -80,7 +80,7 @@ class Prepared:
 
     structures: Tensor
     example: Example
-    counts: Tensor  # (T,) of the weighted terms, one at least, on the CPU
+    counts: Tensor  # (T,) of the weighted terms, one at least
     state: Tensor  # of the generator after its draws
 
 
@@ -126,6 +126,8 @@ class StaticStepper:
         """See :class:`Stepper`."""
         ahead = self.ahead
         if ahead is None or ahead.structures is not structures:
+            if self.copied is not None:
+                self.copied.record()  # the structures themselves are there by then
             ahead = self._prepare(structures, draws)
         self.ahead = None
         draws.set_state(ahead.state)
@@ -145,7 +147,7 @@ class StaticStepper:
         """Draw the batch; on a GPU beside the step that it is computing."""
         if self.stream is None or self.copied is None:
             return self._drawn(structures, draws)
-        # What the last batch took may be given to this one, once it was copied.
+        # What the last batch took in memory may be given to this one, once it was copied.
         self.stream.wait_event(self.copied)
         with torch.cuda.stream(self.stream):
             return self._drawn(structures, draws)
@@ -154,7 +156,8 @@ class StaticStepper:
         ahead = draws.clone_state()
         example = self.task.corrupt(self.store.batch(structures), ahead)
         counts = self.task.counts(example)
-        some = torch.tensor([float(max(counts[name], 1)) for name in self.task.weights])
+        # Here and not when it is copied: what goes to a GPU waits for all that its stream was given before.
+        some = torch.tensor([float(max(counts[name], 1)) for name in self.task.weights]).to(self.device)
         if self.capacity is not None and self.capacity.holds(example):
             example = padded(example, self.capacity)
         return Prepared(structures, example, some, ahead.get_state())
