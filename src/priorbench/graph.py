@@ -52,16 +52,18 @@ def without_atoms(graph: Graph, hidden: Tensor, lost: Tensor | None = None) -> G
     """The graph without the ``hidden`` (N,) atoms and their edges; ``lost`` (N,) is carried over to the atoms kept."""
     kept = ~hidden
     number = kept.long().cumsum(0) - 1
-    edges = kept[graph.senders] & kept[graph.receivers]
+    # Masks as places, once: a GPU waits for each mask that indexes.
+    atoms = kept.nonzero().squeeze(1)
+    left = kept.index_select(0, graph.senders) & kept.index_select(0, graph.receivers)
+    smaller = with_edges(graph, left.nonzero().squeeze(1))
     return replace(
-        graph,
-        atomic_numbers=graph.atomic_numbers[kept],
-        positions=graph.positions[kept],
-        senders=number[graph.senders[edges]],
-        receivers=number[graph.receivers[edges]],
-        shifts=graph.shifts[edges],
-        structure=graph.structure[kept],
-        lost=None if lost is None else lost[kept],
+        smaller,
+        atomic_numbers=graph.atomic_numbers[atoms],
+        positions=graph.positions[atoms],
+        senders=number.index_select(0, smaller.senders),
+        receivers=number.index_select(0, smaller.receivers),
+        structure=graph.structure[atoms],
+        lost=None if lost is None else lost[atoms],
     )
 
 
@@ -104,23 +106,33 @@ def sum_over_atoms(values: Tensor, graph: Graph) -> Tensor:
     return values.new_zeros(graph.structures, values.shape[1]).index_add(0, graph.structure, values)
 
 
+def real_structures(graph: Graph) -> Tensor:
+    """Which structures of a padded graph are not there to fill it up, (G,) bool."""
+    assert graph.real is not None
+    return sum_over_atoms(graph.real[:, None].to(graph.positions.dtype), graph).squeeze(1) > 0
+
+
 def minimum_image(vectors: Tensor, cells: Tensor, pbc: Tensor) -> Tensor:
     """Shorten vectors (N, 3) by whole cell vectors (cells (N, 3, 3), pbc (N, 3)), to the shortest in a reduced cell.
 
     Directions that are not periodic are left alone.
     """
+    if not bool(pbc.any()):
+        return vectors
     identity = torch.eye(3, dtype=cells.dtype, device=cells.device)
     safe = torch.where(pbc.unsqueeze(-1), cells, torch.zeros_like(cells))
     if bool(pbc.all()):
         fractional = torch.linalg.solve(safe.transpose(1, 2), vectors.unsqueeze(-1)).squeeze(-1)
     else:
-        fractional = torch.einsum("nc,nck->nk", vectors, torch.linalg.pinv(safe))
-    shortest = vectors - torch.einsum("nk,nkc->nc", fractional.round(), safe)
+        fractional = (vectors.unsqueeze(-1) * torch.linalg.pinv(safe)).sum(-2)
+    # Products in sums and not as matrices, which a GPU may round to 10 bits.
+    shortest: Tensor = vectors - (fractional.round().unsqueeze(-1) * safe).sum(-2)
     products = safe @ safe.transpose(1, 2)
     if len(vectors) == 0 or not bool((products * (1 - identity)).abs().gt(1e-6 * products.abs().amax()).any()):
         return shortest
     # Rounding is exact in a rectangular cell; in a skewed one the shortest is among the neighbouring images.
     steps = torch.cartesian_prod(*[torch.tensor([0.0, 1.0, -1.0], dtype=cells.dtype, device=cells.device)] * 3)
-    images = shortest[:, None] + torch.einsum("nsk,nkc->nsc", steps * pbc[:, None], safe)
+    images = shortest[:, None] + ((steps * pbc[:, None]).unsqueeze(-1) * safe[:, None]).sum(-2)
     best = images.square().sum(2).argmin(1)
-    return images[torch.arange(len(images), device=images.device), best]
+    nearest: Tensor = images[torch.arange(len(images), device=images.device), best]
+    return nearest

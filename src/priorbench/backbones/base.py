@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from priorbench.config import Strict
-from priorbench.graph import Graph
+from priorbench.graph import Graph, real_structures
 
 Symmetry = Literal["permutation", "translation", "wrapping", "rotation", "inversion"]
 
@@ -110,12 +110,17 @@ class GradientBackbone(Backbone):
         return with_gradient(self, graph)
 
 
+def real_sum(energies: Tensor, graph: Graph) -> Tensor:
+    """Sum of the energies (G,) without those of structures that only fill up: a BatchNorm ties these to the others."""
+    return energies.sum() if graph.real is None else energies.masked_fill(~real_structures(graph), 0).sum()
+
+
 def with_gradient(model: Backbone, graph: Graph) -> Prediction:
     """Energies of any backbone and, as vectors, −∂E/∂r of their sum; differentiable again while it is training."""
     with torch.enable_grad():
         positions = graph.positions.detach().requires_grad_(True)
         energies = model.energies(graph.with_positions(positions))
-        (gradient,) = torch.autograd.grad(energies.sum(), positions, create_graph=model.training)
+        (gradient,) = torch.autograd.grad(real_sum(energies, graph), positions, create_graph=model.training)
     if not model.training:
         energies = energies.detach()
     return Prediction(energies, -gradient)

@@ -70,7 +70,7 @@ class Interaction(nn.Module):
             parameters = (weight @ self.edge.weight, *self.filter_out.parameters())
             return filter_sum(graph.order, table, e, weights.squeeze(1), self.source(h), *parameters)
         filters = self.filter_out(self.filter_in(h, self.edge(e), graph)) * weights
-        return sum_over_neighbours(filters * self.source(h)[graph.senders], graph)
+        return sum_over_neighbours(filters * self.source(h).index_select(0, graph.senders), graph)
 
 
 class ForceNet(VectorBackbone):

@@ -146,6 +146,7 @@ def _wrapped(graph: Graph) -> Tensor:
     identity = torch.eye(3, dtype=graph.cells.dtype, device=graph.cells.device)
     cells = torch.where(graph.pbc.unsqueeze(-1), graph.cells, identity)
     inverse = torch.linalg.inv_ex(cells).inverse[graph.structure]  # inv waits for the device to check
-    fractional = torch.einsum("nc,nck->nk", graph.positions, inverse)
+    # Products in sums and not as matrices, which a GPU may round to 10 bits.
+    fractional = (graph.positions.unsqueeze(-1) * inverse).sum(-2)
     whole = torch.where(graph.pbc[graph.structure], fractional.floor(), torch.zeros_like(fractional))
-    return graph.positions - torch.einsum("nk,nkc->nc", whole, cells[graph.structure])
+    return graph.positions - (whole.unsqueeze(-1) * cells[graph.structure]).sum(-2)

@@ -38,7 +38,7 @@ class EdgeLinear(nn.Module):
         """h (N, F), e (E, K) → (E, O)."""
         at_receiver, at_sender = self.table(h).chunk(2, dim=1)
         along_edge = nn.functional.linear(e, self.edge_weight)
-        return at_receiver[graph.receivers] + at_sender[graph.senders] + along_edge
+        return at_receiver.index_select(0, graph.receivers) + at_sender.index_select(0, graph.senders) + along_edge
 
 
 class RadialBasis(nn.Module):

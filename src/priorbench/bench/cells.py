@@ -145,7 +145,7 @@ def as_trained(cell: Cell, setting: Setting, store: Store, block: int = BLOCK) -
         stepper.take(batch, following, draws, training.learning_rate)
         batch, following = following, next(batches)
 
-    whole, alone = _blocks(step, cell, block), _blocks(stepper.replay, cell, block)
+    whole, alone = _blocks(step, cell, block), _blocks(stepper.repeat, cell, block)
     scale = 1000 / cell.batch_size
     ms = scale * statistics.median_low(whole)
     return {
@@ -158,17 +158,21 @@ def as_trained(cell: Cell, setting: Setting, store: Store, block: int = BLOCK) -
 
 
 def _blocks(work: Callable[[], object], cell: Cell, block: int) -> list[float]:
-    """Seconds of one ``work``, the mean of each block of them; the first block is not counted."""
-    found: list[float] = []
-    began = time.perf_counter()
-    while len(found) < 2 or time.perf_counter() - began < cell.seconds:
+    """Seconds of one ``work``, the mean of each block of them; a first one, with captures in it, is not counted."""
+
+    def one() -> float:
         synchronise(cell.device)
         started = time.perf_counter()
         for _ in range(block):
             work()
         synchronise(cell.device)
-        found.append((time.perf_counter() - started) / block)
-    return found[1:]
+        return (time.perf_counter() - started) / block
+
+    one()
+    began, found = time.perf_counter(), [one()]
+    while time.perf_counter() - began < cell.seconds:
+        found.append(one())
+    return found
 
 
 def timed_row(step: Callable[[], None], watch: Stopwatch, cell: Cell, steps: int | None = None) -> Row:

@@ -24,7 +24,7 @@ from priorbench.splits import draw
 from priorbench.training.data import MEV, Inputs, Source
 from priorbench.training.labels import Labels
 from priorbench.training.model import State, build, load_model, transfer
-from priorbench.training.process import prepare_torch
+from priorbench.training.process import gpu_of, prepare_torch
 from priorbench.training.store import Store
 
 COMPONENTS = 2000  # of forces in a run's parity sample, at most
@@ -45,9 +45,9 @@ def details(
     output: Path,
 ) -> None:
     """Write the details of the chosen ones of the finetuned networks ``models`` of one dataset and backbone."""
-    prepare_torch(threads)
     loaded = [(path, *load_model(path)) for path in models]
     spec = loaded[0][2]["spec"]
+    prepare_torch(threads, gpu_of(spec))
     place = spec["dataset"], spec["backbone"]["name"]
     chosen = {trial for trial in load_chosen(trials_csv) if trial[:2] == place}
     source = Source.load(Inputs(frames, neighbours, splits[0]), spec["backbone"]["cutoff"])

@@ -14,7 +14,7 @@ from priorbench.io import sha256_file, write_json
 from priorbench.training.data import MEV, Inputs, Source
 from priorbench.training.labels import Labels
 from priorbench.training.model import State, build, load_model, transfer
-from priorbench.training.process import prepare_torch
+from priorbench.training.process import gpu_of, prepare_torch
 from priorbench.training.store import Store
 
 BATCH = 16
@@ -23,9 +23,9 @@ ERRORS = ("force_rmse", "force_mae", "energy_rmse", "energy_mae")
 
 def evaluate(model_path: Path, inputs: Inputs, threads: int, output: Path) -> None:
     """Write the test errors of a finetuned network (meV/Å, meV/atom) to ``output``; null where it diverged."""
-    prepare_torch(threads)
     state, metadata = load_model(model_path)
     spec = metadata["spec"]
+    prepare_torch(threads, gpu_of(spec))
     if spec["stage"] != "finetune":
         raise PriorbenchError(f"{model_path}: a pretrained network predicts no energies and forces; finetune it first")
     source = Source.load(inputs, spec["backbone"]["cutoff"])

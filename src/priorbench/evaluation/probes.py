@@ -32,7 +32,7 @@ from priorbench.runs import Spec
 from priorbench.training.data import Inputs, Source
 from priorbench.training.labels import Labels
 from priorbench.training.model import State, build, load_model, transfer
-from priorbench.training.process import prepare_torch
+from priorbench.training.process import gpu_of, prepare_torch
 from priorbench.training.store import Store
 
 STRUCTURES = 100  # of each side, evenly spaced
@@ -73,11 +73,11 @@ class Side:
 
 def probe(models: Sequence[Path], inputs: Inputs, threads: int, output: Path) -> None:
     """Probe the networks ``models`` of one dataset, backbone and seed, and the untrained one; write a table of rows."""
-    prepare_torch(threads)
     loaded = [(path, *load_model(path)) for path in models]
     networks = _networks(loaded)
     metadata = loaded[0][2]
     spec = metadata["spec"]
+    prepare_torch(threads, gpu_of(spec))
     source = Source.load(inputs, spec["backbone"]["cutoff"])
     for path, _, own in loaded:
         if own["data_hash"] != source.hash or own["split_hash"] != sha256_file(inputs.split):

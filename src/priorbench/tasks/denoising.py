@@ -127,8 +127,9 @@ def with_edges_of_all_pairs(graph: Graph, cutoff: float) -> Graph:
     positions = graph.positions.new_zeros(graph.structures, most, 3)
     positions[graph.structure, place] = graph.positions
     vectors = positions[:, None] - positions[:, :, None]  # (G, i, j, 3): from receiver i to sender j
-    whole = torch.einsum("gijk,gkc->gijc", vectors, _inverse(graph)).round() * graph.pbc[:, None, None]
-    shifts = -torch.einsum("gijc,gck->gijk", whole, graph.cells)
+    # Not as matrix products, which a GPU may round to 10 bits.
+    whole = _times(vectors, _inverse(graph)).round() * graph.pbc[:, None, None]
+    shifts = -_times(whole, graph.cells)
     there = torch.arange(most, device=counts.device) < counts[:, None]
     pairs = there[:, None] & there[:, :, None] & ~torch.eye(most, dtype=torch.bool, device=counts.device)
     near = ((vectors + shifts).square().sum(3) <= cutoff**2) & pairs
@@ -136,6 +137,12 @@ def with_edges_of_all_pairs(graph: Graph, cutoff: float) -> Graph:
     return replace(
         graph, senders=senders + first[owner], receivers=receivers + first[owner], shifts=shifts[near].contiguous()
     )
+
+
+def _times(vectors: Tensor, matrices: Tensor) -> Tensor:
+    """Vectors (G, i, j, 3) times a matrix (G, 3, 3) for each structure."""
+    x, y, z = (vectors[..., k : k + 1] * matrices[:, None, None, k] for k in range(3))
+    return x + y + z
 
 
 def _inverse(graph: Graph) -> Tensor:

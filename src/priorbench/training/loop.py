@@ -90,6 +90,7 @@ class Loop:
         elif found is not None:
             self.outcome, self.epoch = found
             self.outcome.attempts += 1
+            self.stepper.shape = self.outcome.shape
             self.restored = True
         if ranks and not ranks.agree(self.outcome.steps + (0 if self.restored is True else -1)):
             raise PriorbenchError("the processes of this run see different checkpoints; run it again")
@@ -166,6 +167,7 @@ class Loop:
 
     def _save(self) -> None:
         assert self.keeper is not None
+        self.outcome.shape = self.stepper.shape
         self.keeper.save(self.model, self.optimiser, self.outcome, self.epoch)
         if self._asked():
             raise Interrupted(

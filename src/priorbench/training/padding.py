@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from priorbench.backbones.base import Prediction
-from priorbench.graph import Graph, sum_over_atoms
+from priorbench.graph import Graph, real_structures
 from priorbench.tasks.base import Example
 
 SPARE = 1.05  # of the first example: a batch that needs more costs a new capture
@@ -90,13 +90,16 @@ def padded(example: Example, capacity: Capacity) -> Example:
             real=torch.arange(capacity.atoms, device=device) < atoms,
         ),
         vectors=filled(example.vectors, more_atoms, along_x),  # not zero, of which there is no cosine
-        selected=None if example.selected is None else _selected(example.selected, capacity.selected, atoms),
+        selected=None if example.selected is None else _selected(example.selected, capacity, atoms),
         energies=None if example.energies is None else filled(example.energies, more),
     )
 
 
-def _selected(selected: Tensor, count: int, atom: int) -> Tensor:
-    return torch.cat([selected, selected.new_full((count - len(selected),), atom)])
+def _selected(selected: Tensor, capacity: Capacity, atoms: int) -> Tensor:
+    """Spread over the added atoms too, in ascending order."""
+    count = capacity.selected - len(selected)
+    spread = torch.arange(count, device=selected.device) * (capacity.atoms - atoms) // max(count, 1)
+    return torch.cat([selected, atoms + spread])
 
 
 def only_real(prediction: Prediction, example: Example) -> Prediction:
@@ -106,5 +109,4 @@ def only_real(prediction: Prediction, example: Example) -> Prediction:
     vectors = torch.where(real[:, None], prediction.vectors, example.vectors)
     if example.energies is None:
         return Prediction(prediction.energies, vectors)
-    there = sum_over_atoms(real[:, None].to(vectors.dtype), example.graph).squeeze(1) > 0
-    return Prediction(torch.where(there, prediction.energies, example.energies), vectors)
+    return Prediction(torch.where(real_structures(example.graph), prediction.energies, example.energies), vectors)

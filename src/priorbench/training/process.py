@@ -7,9 +7,15 @@ import sys
 import torch
 
 from priorbench.config_sections import GPU
+from priorbench.runs import Spec
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES = 1 << 30
+
+
+def gpu_of(spec: Spec) -> GPU:
+    """How the GPU of a run computes."""
+    return GPU(**spec.get("gpu", {}))
 
 
 def prepare_torch(threads: int, gpu: GPU | None = None) -> None:

@@ -27,6 +27,7 @@ class Outcome:
     validation_seconds: float = 0.0
     diverged: str | None = None  # where the loss stopped being finite
     attempts: int = 1  # processes that had a part in it
+    shape: list[int] | None = None  # to which the stepper fills up batches
 
 
 @dataclass

@@ -20,7 +20,7 @@ import torch
 from priorbench import __version__
 from priorbench.backbones.base import Backbone
 from priorbench.budget import planned_steps
-from priorbench.config_sections import GPU, Training
+from priorbench.config_sections import Training
 from priorbench.errors import PriorbenchError
 from priorbench.evaluation.errors import write_test
 from priorbench.io import read_json, remove_leftovers, sha256_file, sha256_json, sync_folder, write_json
@@ -37,7 +37,7 @@ from priorbench.training.flops import flops_per_structure
 from priorbench.training.loop import Loop, steps_per_epoch
 from priorbench.training.model import State, build, checksum, load_parent, save_model, snapshot
 from priorbench.training.parallel import Ranks, ranks_from_environment
-from priorbench.training.process import prepare_torch
+from priorbench.training.process import gpu_of, prepare_torch
 from priorbench.training.progress import Outcome
 from priorbench.training.report import Reporter, say, whereabouts, write_progress
 from priorbench.training.start import check_unseen, require_parent, start_from
@@ -238,11 +238,6 @@ def _identity(spec: Spec, data: Data, start: str, steps: int) -> str:
     code = record.code(spec)
     parts = [spec, data.data_hash, data.split_hash, start, steps, __version__, torch.__version__, code]
     return sha256_json(parts)
-
-
-def gpu_of(spec: Spec) -> GPU:
-    """How the GPU of a spec computes."""
-    return GPU(**spec.get("gpu", {}))
 
 
 def make_task(spec: Spec) -> Task:

@@ -21,7 +21,8 @@ from priorbench.training.optimiser import Adam
 from priorbench.training.parallel import Ranks
 from priorbench.training.store import Store
 
-EDGES_AT_ONCE = 30_000  # on a CPU: two boxes of 774 atoms, twelve of 192, sixteen of these where masked
+EDGES_AT_ONCE = 30_000  # on a CPU: two boxes of 774 atoms, twelve of 192
+SLACK = 4 / 3  # of these, up to which a batch is not cut: sixteen boxes of 192 atoms
 Watch = Callable[[str], None]  # called with the name of the phase that has just ended
 
 
@@ -85,9 +86,12 @@ def has_batch_statistics(model: nn.Module) -> bool:
 
 
 def parts_of(example: Example, edges: int | None) -> Iterator[Example]:
-    """The example cut between structures into parts of at most ``edges`` edges, or of one structure; None: whole."""
+    """The example cut between structures into parts of at most ``edges`` edges, or of one structure; None: whole.
+
+    One that is not much larger stays whole: the second part would be small, and each costs what Python does.
+    """
     graph = example.graph
-    if edges is None or graph.structures == 1 or len(graph.senders) <= edges or graph.positions.is_cuda:
+    if edges is None or graph.structures == 1 or len(graph.senders) <= SLACK * edges or graph.positions.is_cuda:
         yield example
         return
     atoms, edge_ends = _ends(graph)

@@ -6,9 +6,11 @@ differs from step to step (the batch, the numbers of its errors, the learning ra
 graph was captured on.  The next batch is drawn and corrupted on a stream of its own meanwhile.
 """
 
+import gc
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Protocol
 
 import torch
@@ -31,6 +33,8 @@ WARM_UP = 3  # steps before a capture, in which libraries allocate what they kee
 
 class Stepper(Protocol):
     """What takes the steps of a training."""
+
+    shape: list[int] | None  # to which batches are filled up, for a training that goes on in another process
 
     @property
     def kind(self) -> str:
@@ -60,6 +64,7 @@ class PlainStepper:
     """Operation by operation."""
 
     kind = "operations"
+    shape: list[int] | None = None
 
     def __init__(
         self, model: Backbone, task: Task, store: Store, optimiser: Adam, training: Training, ranks: Ranks | None = None
@@ -112,8 +117,19 @@ class StaticStepper:
         self.capacity: Capacity | None = None
         self.example: Example | None = None  # the static memory
         self.ahead: Prepared | None = None
-        self.replay: Callable[[], tuple[Tensor, Tensor]] = self._step
-        self.gradients: Callable[[], tuple[Tensor, ...]] = self._gradients
+        # None where they are the operations as they stand: a method here would be a circle, which the collector would
+        # break, and free the memory of a GPU, at no certain time.
+        self.replay: Callable[[], tuple[Tensor, Tensor]] | None = None
+        self.fused: Callable[[], tuple[Tensor, ...]] | None = None
+
+    @property
+    def shape(self) -> list[int] | None:
+        """The capacity: sums over padded rows are rounded differently in another."""
+        return None if self.capacity is None else [*astuple(self.capacity)]
+
+    @shape.setter
+    def shape(self, shape: list[int] | None) -> None:
+        self.capacity = None if shape is None else Capacity(*shape)
 
     @property
     def kind(self) -> str:
@@ -136,12 +152,15 @@ class StaticStepper:
         self._fill(ahead, learning_rate)
         if self.copied is not None:
             self.copied.record()
-        value, norm = self.replay()
-        # The next replay writes over its outputs.
+        value, norm = self.repeat()
         value, norm = value.clone(), norm.clone()
         if following is not None:
             self.ahead = self._prepare(following, draws)
         return value, norm
+
+    def repeat(self) -> tuple[Tensor, Tensor]:
+        """The step on what is in the static memory; its outputs are written over by the next."""
+        return self.replay() if self.replay else self._step()
 
     def _prepare(self, structures: Tensor, draws: torch.Generator) -> Prepared:
         """Draw the batch; on a GPU beside the step that it is computing."""
@@ -168,9 +187,10 @@ class StaticStepper:
         if example.graph.real is None:
             self.capacity = self.capacity.or_more(example) if self.capacity else Capacity.of(example, self.batch_size)
             example = padded(example, self.capacity)
+            self.example = None
+        if self.example is None:
             self.example = _copied(example)
             self._make()
-        assert self.example is not None
         for static, given in zip(_tensors(self.example), _tensors(example), strict=True):
             static.copy_(given)
         self.counts.copy_(ahead.counts)
@@ -179,7 +199,7 @@ class StaticStepper:
     def _step(self) -> tuple[Tensor, Tensor]:
         """All of a step on the static memory."""
         self.optimiser.clear_gradients()
-        value, *gradients = self.gradients()
+        value, *gradients = self.fused() if self.fused else self._gradients()
         for parameter, gradient in zip(self.optimiser.parameters, gradients, strict=True):
             parameter.grad = gradient
         norm = self.optimiser.gradient_norm(self.clip)
@@ -197,55 +217,55 @@ class StaticStepper:
 
     def _make(self) -> None:
         """Compile and capture for the static memory of now; the training is left where it is."""
-        self.gradients, self.replay = self._gradients, self._step
+        self.fused = self.replay = None
         state = [*self.model.state_dict().values(), *(t for s in self.optimiser.state for t in s)]
         kept = [tensor.detach().clone() for tensor in state]
-
-        def undo() -> None:
-            with torch.no_grad():
-                for tensor, before in zip(state, kept, strict=True):
-                    tensor.copy_(before)
-
         self.learning_rate.zero_()
         if self.compiler is not None:
-            self.gradients = self._compiled(self.compiler, undo)
+            try:
+                self.fused = compiled(self._gradients, self.compiler)
+                self.fused()
+            except Exception as error:  # compilers raise whatever they meet
+                self.fused = self.compiler = None
+                _say(f"not compiled ({_first_line(error)}); going on without, with the same numbers")
         if self.captures:
-            self.replay = self._captured(undo)
-
-    def _compiled(self, backend: str, undo: Callable[[], None]) -> Callable[[], tuple[Tensor, ...]]:
-        """The gradients by one compiled function; as they are where that fails."""
-        try:
-            function = compiled(self._gradients, backend)
-            function()
-        except Exception as error:  # compilers raise whatever they meet
-            _say(f"not compiled ({_first_line(error)}); going on without, with the same numbers")
-            self.compiler = None
-            function = self._gradients
-        undo()
-        return function
-
-    def _captured(self, undo: Callable[[], None]) -> Callable[[], tuple[Tensor, Tensor]]:
-        """A step as a CUDA graph; as it is where that fails."""
-        try:
-            replay = captured(self._step)
-        except RuntimeError as error:
-            _say(f"no CUDA graph ({_first_line(error)}); going on operation by operation, with the same numbers")
-            self.captures, replay = False, self._step
-        undo()
-        return replay
+            try:
+                self.replay = captured(self._step)
+            except RuntimeError as error:
+                self.captures = False
+                _say(f"no CUDA graph ({_first_line(error)}); going on operation by operation, with the same numbers")
+        with torch.no_grad():
+            for tensor, before in zip(state, kept, strict=True):
+                tensor.copy_(before)
 
 
 def captured(step: Callable[[], tuple[Tensor, Tensor]]) -> Callable[[], tuple[Tensor, Tensor]]:
-    """``step`` as a CUDA graph, whose outputs are the same memory each time."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = step()
+    """``step`` as a CUDA graph, whose outputs are the same memory each time.
+
+    Nothing that was destroyed may be collected meanwhile: a graph that goes ends the capture of another.  Where it
+    fails, stream and allocator are as before, and nothing runs any more.
+    """
+    before, stream, pool = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+    graph, collecting = torch.cuda.CUDAGraph(), gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        stream.wait_stream(before)
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                step()
+        before.wait_stream(stream)
+        with torch.cuda.graph(graph, pool=pool):
+            outputs = step()
+    except BaseException:
+        torch.cuda.set_stream(before)
+        torch.cuda.synchronize()
+        with suppress(Exception):  # of an allocator that was told already
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+        raise
+    finally:
+        if collecting:
+            gc.enable()
 
     def replay() -> tuple[Tensor, Tensor]:
         graph.replay()
@@ -259,14 +279,16 @@ def compiled(function: Callable[[], tuple[Tensor, ...]], backend: str) -> Callab
 
     Tracing first is what makes a gradient of a gradient compile: to the compiler no gradient is left to take.
     """
+    import torch._inductor.config as inductor
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    inductor.deterministic = torch.are_deterministic_algorithms_enabled()
     nothing = torch.zeros(())  # tracing wants an argument
 
     def of(_: Tensor) -> tuple[Tensor, ...]:
         return function()
 
-    with plain():
+    with plain(), torch.autograd.set_multithreading_enabled(False):
         traced = torch.compile(make_fx(of)(nothing), backend=backend, fullgraph=True)
 
     def call() -> tuple[Tensor, ...]:
@@ -293,6 +315,8 @@ def _copied(example: Example) -> Example:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error.__context__, RuntimeError):  # of an error that ended a capture, which then fails to end
+        error = error.__context__
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
