@@ -14,7 +14,7 @@ from priorbench.backbones.gns import GNS
 from priorbench.bench import machine, steps
 from priorbench.bench.boxes import write_boxes
 from priorbench.bench.cells import engine
-from priorbench.bench.command import run
+from priorbench.bench.command import fastest, run
 from priorbench.bench.options import Options
 from priorbench.bench.phases import PHASES
 from priorbench.cli import main
@@ -63,6 +63,14 @@ def test_a_report_has_everything(in_this_process: Any) -> None:
     assert own["edges_per_s"] == pytest.approx(row["edges_per_step"] / 2 * own["structures_per_s"])
     assert whole["options"]["batch_size"] == 2
     assert {"date", "commit", "version", "format"} <= set(whole)
+
+
+@pytest.mark.parametrize(("cells", "rate"), [([150.0, 300.0], 300.0), ([], 200.0), ([150.0], 200.0)])
+def test_the_machine_is_as_fast_as_it_was_seen_at_its_best(cells: list[float], rate: float) -> None:
+    content = report([{"matmul_gflops": cell} for cell in cells])
+    content["machine"]["matmul_gflops"] = 200.0
+    fastest(content)
+    assert content["machine"]["matmul_gflops"] == rate
 
 
 def test_without_the_repository_the_textbook_is_left_out(

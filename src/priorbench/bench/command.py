@@ -60,6 +60,7 @@ def run(options: Options, suites: Sequence[str]) -> Report:
             place = Path(folder) / name
             place.mkdir()
             report["suites"][name] = SUITES[name].measure(options, report["machine"], place, log)
+            fastest(report)
     at_end = measure(options)["matmul_gflops"]
     report["machine"]["matmul_gflops_at_end"] = at_end
     change = at_end / report["machine"]["matmul_gflops"] - 1
@@ -67,6 +68,12 @@ def run(options: Options, suites: Sequence[str]) -> Report:
         log.say(f"the matrix product's rate changed by {100 * change:+.0f} % meanwhile: is something else running?")
     report["bounds"], report["failures"] = bounds(report), log.failures
     return report
+
+
+def fastest(report: Report) -> None:
+    """Let the machine's rate be the best seen so far: what disturbed its first measurement must not make units small."""
+    seen = [row["matmul_gflops"] for rows in report["suites"].values() for row in rows if "matmul_gflops" in row]
+    report["machine"]["matmul_gflops"] = max([report["machine"]["matmul_gflops"], *seen])
 
 
 def write(report: Report, output: Path, name: str) -> None:
