@@ -71,7 +71,7 @@ def run(options: Options, suites: Sequence[str]) -> Report:
 
 
 def fastest(report: Report) -> None:
-    """Let the machine's rate be the best seen so far: what disturbed its first measurement must not make units small."""
+    """Let the machine's rate be the best seen so far: what disturbed its first measurement makes no units small."""
     seen = [row["matmul_gflops"] for rows in report["suites"].values() for row in rows if "matmul_gflops" in row]
     report["machine"]["matmul_gflops"] = max([report["machine"]["matmul_gflops"], *seen])
 

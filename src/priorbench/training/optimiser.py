@@ -23,6 +23,7 @@ class Adam:
         self.parameters = list(parameters)
         self.weight_decay = training.weight_decay
         self.decoupled = training.optimiser == "adamw"
+        self.gradients = [torch.empty_like(p) for p in self.parameters]  # memory for them, kept from step to step
         self.state = [
             (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), dtype=torch.float32, device=p.device))
             for p in self.parameters

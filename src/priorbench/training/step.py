@@ -5,7 +5,7 @@ and memory however large the batch is.  Each part's share of the loss is divided
 the gradient is that of the batch.  A network with batch statistics is never cut: its statistics span the batch.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -47,7 +47,7 @@ def take_step(
     example = task.corrupt(store.batch(structures), draws)
     ended("data")
     optimiser.clear_gradients()
-    value = accumulate(model, task, example, ended, ranks=ranks)
+    value = accumulate(model, task, example, ended, ranks=ranks, into=optimiser.gradients)
     norm = optimiser.gradient_norm(clip)
     optimiser.step(learning_rate)
     ended("optimiser")
@@ -61,8 +61,15 @@ def accumulate(
     ended: Watch,
     edges: int = EDGES_AT_ONCE,
     ranks: Ranks | None = None,
+    into: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Add the gradient of the example's loss to the parameters' ``grad``; returns the loss."""
+    """Add the gradient of the example's loss to the parameters' ``grad``; returns the loss.
+
+    A ``grad`` that is not there yet takes the memory of ``into``, one a parameter.  What lives longer than a part must
+    not lie between what its backward pass has freed: holes too small for the next part doubled a step's memory.
+    """
+    parameters = list(model.parameters())
+    into = [torch.empty_like(p) for p in parameters] if into is None else into
     whole = has_batch_statistics(model)
     if ranks and whole:
         raise PriorbenchError(f"{type(model).__name__} has batch statistics, which span processes; train it in one")
@@ -71,7 +78,11 @@ def accumulate(
     for part in parts_of(own, None if whole else edges) if own else ():
         share = loss(task, task.terms(read_out(model, task, part.graph), part), counts)
         ended("forward")
-        share.backward()
+        found = torch.autograd.grad(share, parameters, allow_unused=True)
+        for parameter, memory, gradient in zip(parameters, into, found, strict=True):
+            if gradient is not None:
+                parameter.grad = memory.copy_(gradient) if parameter.grad is None else parameter.grad.add_(gradient)
+        del found
         ended("backward")
         total = total + share.detach()
     if ranks:
