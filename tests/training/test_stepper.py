@@ -154,7 +154,7 @@ def test_memory_grows_for_a_batch_that_needs_more(tmp_path, monkeypatch, double)
 
 
 def test_gradients_keep_their_memory(tmp_path):
-    """Made anew in each backward pass, they lay between what it freed, and steps on large boxes took twice the memory."""
+    """Made anew in each backward pass they lay between what it freed: steps on large boxes took twice the memory."""
     store, task, places = make_store(make_frames(7), tmp_path, CUTOFF), TASKS["potential"], set()
     model, training = network(GNS).train(), Training(epochs=1, batch_size=3)
     optimiser = Adam(model.parameters(), training)
