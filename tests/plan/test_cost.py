@@ -113,6 +113,24 @@ def test_without_timing_seconds_follow_from_the_share_of_a_report(worker: list[d
     assert "not timed; share of the matrix product rate in the report of a processor" in found.basis
 
 
+def test_a_share_is_of_the_rate_around_its_cell(worker: list[dict[str, Any]], reports: Path) -> None:
+    before = prices(measured=False).of[SCRATCH].step
+    content = report()
+    for row in content["suites"]["steps"]:
+        row["matmul_gflops"] = 200.0  # the machine's is 100
+    write_json(reports / "machine.json", content)
+    after = prices(measured=False).of[SCRATCH].step
+    assert before is not None
+    assert after == pytest.approx(before / 2)
+
+
+def test_a_report_without_steps_is_passed_over(worker: list[dict[str, Any]], reports: Path) -> None:
+    content = report()
+    content["suites"] = {"scale": []}
+    write_json(reports / "a-first.json", content)
+    assert prices(measured=False).start == 1.7
+
+
 def test_what_the_report_has_not_is_said(worker: list[dict[str, Any]], reports: Path) -> None:
     notes = prices(measured=False).notes
     width = "shares are those of networks of width 128, not 8, taken as 0.0625 of them, in proportion: a rough guess"

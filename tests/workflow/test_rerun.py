@@ -214,6 +214,11 @@ KEYS: dict[str, Change] = {
         }.items()
     },
     "device": Change({"device": "cuda"}, TRAININGS),
+    # How a GPU computes is no part of a run on a CPU; of one on a GPU it is (test_runs.py).
+    **{
+        f"gpu/{key}": Change({f"gpu/{key}": value}, NOTHING)
+        for key, value in {"graphs": False, "compile": True, "deterministic": False, "tf32": True}.items()
+    },
     "mirror": Change({"mirror": "elsewhere"}, NOTHING),
 }  # fmt: skip
 

@@ -20,11 +20,11 @@ Report = Mapping[str, Any]
 
 
 def found_report(device: str) -> dict[str, Any] | None:
-    """A committed report of this kind of device, of the very processor where there is one."""
+    """A committed report of this kind of device with timed steps, of the very processor where there is one."""
     from priorbench.bench.machine import _processor
 
     reports = [load_report(path) for path in sorted(REPORTS.glob("*.json"))]
-    fitting = [r for r in reports if r["machine"]["device"] == device]
+    fitting = [r for r in reports if r["machine"]["device"] == device and r["suites"].get("steps")]
     same = [r for r in fitting if device == "cuda" or r["machine"]["cpu"] == _processor()]
     return next(iter(same or fitting), None)
 
@@ -35,13 +35,14 @@ def shared(counted: Mapping[Key, Price], known: Mapping[Key, tuple[Stage, Sizes]
         basis = "not measured, for there is no report of this device (--machine); FLOPs only"
         return Prices(dict(counted), None, basis)
     m = report["machine"]
-    rate = m["matmul_gflops"] * 1e9 / (1 if m["device"] == "cuda" else m["threads"])  # FLOP/s of a core or GPU
+    workers = 1 if m["device"] == "cuda" else m["threads"]
     notes: list[str] = []
     prices = {}
     for key, price in counted.items():
         stage, sizes = known[key]
         row, differences, part = _nearest(report, stage.spec, sizes.mean_atoms)
         tested = stage.spec["task"]["name"] == FINETUNING
+        rate = row.get("matmul_gflops", m["matmul_gflops"]) * 1e9 / workers  # FLOP/s of a core or GPU, where timed
         prices[key] = _price(price.flops, row["priorbench"], rate * part, tested)
         notes += [text for text in differences if text not in notes]
     starts = [row["seconds"] for row in report["suites"].get("startup", [])]
