@@ -112,6 +112,14 @@ def real_structures(graph: Graph) -> Tensor:
     return sum_over_atoms(graph.real[:, None].to(graph.positions.dtype), graph).squeeze(1) > 0
 
 
+def inverse_cells(graph: Graph) -> Tensor:
+    """Of the cells with unit vectors where they are not periodic, (G, 3, 3): positions to fractional coordinates."""
+    identity = torch.eye(3, dtype=graph.cells.dtype, device=graph.cells.device)
+    cells = torch.where(graph.pbc.unsqueeze(-1), graph.cells, identity)
+    inverse: Tensor = torch.linalg.inv_ex(cells).inverse  # inv waits for the device to check
+    return inverse
+
+
 def minimum_image(vectors: Tensor, cells: Tensor, pbc: Tensor) -> Tensor:
     """Shorten vectors (N, 3) by whole cell vectors (cells (N, 3, 3), pbc (N, 3)), to the shortest in a reduced cell.
 

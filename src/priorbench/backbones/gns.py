@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from priorbench.backbones.base import BackboneOptions, Heads, Prediction, Symmetry, VectorBackbone
 from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
-from priorbench.graph import Graph, edge_vectors, sum_over_atoms, sum_over_neighbours
+from priorbench.graph import Graph, edge_vectors, inverse_cells, sum_over_atoms, sum_over_neighbours
 from priorbench.kernels import gns as kernels
 from priorbench.kernels.library import usable
 
@@ -143,10 +143,7 @@ class GNS(VectorBackbone):
 
 def _wrapped(graph: Graph) -> Tensor:
     """Positions inside the cell along its periodic directions, (N, 3) Å."""
-    identity = torch.eye(3, dtype=graph.cells.dtype, device=graph.cells.device)
-    cells = torch.where(graph.pbc.unsqueeze(-1), graph.cells, identity)
-    inverse = torch.linalg.inv_ex(cells).inverse[graph.structure]  # inv waits for the device to check
     # Products in sums and not as matrices, which a GPU may round to 10 bits.
-    fractional = (graph.positions.unsqueeze(-1) * inverse).sum(-2)
+    fractional = (graph.positions.unsqueeze(-1) * inverse_cells(graph)[graph.structure]).sum(-2)
     whole = torch.where(graph.pbc[graph.structure], fractional.floor(), torch.zeros_like(fractional))
-    return graph.positions - (whole.unsqueeze(-1) * cells[graph.structure]).sum(-2)
+    return graph.positions - (whole.unsqueeze(-1) * graph.cells[graph.structure]).sum(-2)

@@ -135,7 +135,7 @@ def as_trained(cell: Cell, setting: Setting, store: Store, block: int = BLOCK) -
     """
     model, training = setting.model, setting.training
     optimiser = Adam(model.parameters(), training)
-    compiler = "inductor" if "compile" in cell.gpu else None
+    compiler = "inductor" if cell.gpu_options.compile else None
     stepper = StaticStepper(model, setting.task, store, optimiser, training, compiler=compiler)
     draws, batches = torch.Generator().manual_seed(cell.seed), _batches(store, cell.batch_size, cell.seed)
     batch, following = next(batches), next(batches)

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from priorbench.backbones.base import Prediction
-from priorbench.graph import Graph, edge_vectors, shift_vectors, with_edges
+from priorbench.graph import Graph, edge_vectors, inverse_cells, shift_vectors, with_edges
 from priorbench.neighbours import neighbours_by_receiver
 from priorbench.tasks.base import Counts, Example, Terms
 from priorbench.tasks.readout import ReadoutOptions
@@ -111,7 +111,7 @@ def with_fresh_edges(graph: Graph, cutoff: float) -> Graph:
 
 def wide_enough(graph: Graph, cutoff: float) -> bool:
     """Whether every cell is twice the ``cutoff`` (Å) wide between its periodic faces: then no pair is met twice."""
-    widths = 1 / _inverse(graph).norm(dim=1)
+    widths = 1 / inverse_cells(graph).norm(dim=1)
     return bool(((widths >= 2 * cutoff) | ~graph.pbc).all())
 
 
@@ -128,7 +128,7 @@ def with_edges_of_all_pairs(graph: Graph, cutoff: float) -> Graph:
     positions[graph.structure, place] = graph.positions
     vectors = positions[:, None] - positions[:, :, None]  # (G, i, j, 3): from receiver i to sender j
     # Not as matrix products, which a GPU may round to 10 bits.
-    whole = _times(vectors, _inverse(graph)).round() * graph.pbc[:, None, None]
+    whole = _times(vectors, inverse_cells(graph)).round() * graph.pbc[:, None, None]
     shifts = -_times(whole, graph.cells)
     there = torch.arange(most, device=counts.device) < counts[:, None]
     pairs = there[:, None] & there[:, :, None] & ~torch.eye(most, dtype=torch.bool, device=counts.device)
@@ -143,11 +143,3 @@ def _times(vectors: Tensor, matrices: Tensor) -> Tensor:
     """Vectors (G, i, j, 3) times a matrix (G, 3, 3) for each structure."""
     x, y, z = (vectors[..., k : k + 1] * matrices[:, None, None, k] for k in range(3))
     return x + y + z
-
-
-def _inverse(graph: Graph) -> Tensor:
-    """Of the cells with unit vectors where they are not periodic, (G, 3, 3): positions to fractional coordinates."""
-    identity = torch.eye(3, dtype=graph.cells.dtype, device=graph.cells.device)
-    cells = torch.where(graph.pbc.unsqueeze(-1), graph.cells, identity)
-    inverse: Tensor = torch.linalg.inv_ex(cells).inverse
-    return inverse

@@ -5,7 +5,7 @@ BatchNorm passes over them, and their predictions are set to their targets, so t
 gradient (:func:`only_real`).  Everything else is the example's, in its order.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Self
 
 import torch
@@ -44,12 +44,8 @@ class Capacity:
     def or_more(self, example: Example) -> Self:
         """With room for this example too."""
         other = self.of(example, max(example.graph.structures, self.structures - 1))
-        pairs = zip(_fields(self), _fields(other), strict=True)
+        pairs = zip(astuple(self), astuple(other), strict=True)
         return type(self)(*(max(pair) for pair in pairs))
-
-
-def _fields(capacity: Capacity) -> tuple[int, ...]:
-    return capacity.structures, capacity.atoms, capacity.edges, capacity.selected
 
 
 def _needed(example: Example, structures: int) -> tuple[int, int, int]:

@@ -17,6 +17,7 @@ from priorbench.runs import Spec
 from priorbench.sources import code_of
 from priorbench.tasks.base import Task
 from priorbench.training.data import MEV, Data
+from priorbench.training.process import gpu_of
 from priorbench.training.progress import Outcome
 
 
@@ -86,8 +87,8 @@ def provenance(spec: Spec, data: Data) -> dict[str, Any]:
     return {
         "device": device,
         "edge_layers": in_use(spec["device"]),  # compiled or plain: the same numbers but for rounding
-        "precision": "tf32" if spec.get("gpu", {}).get("tf32") else "fp32",
-        "deterministic": spec.get("gpu", {}).get("deterministic", True),
+        "precision": "tf32" if gpu_of(spec).tf32 else "fp32",
+        "deterministic": gpu_of(spec).deterministic,
         "config_hash": sha256_json(spec),
         "data_hash": data.data_hash,
         "split_hash": data.split_hash,
