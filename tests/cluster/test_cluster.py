@@ -1,11 +1,13 @@
 """The benchmark on a real SLURM: every training on a GPU of its own, cut in every way, with the numbers of uncut ones.
 
 `make test-cluster` runs it; plain pytest does not.  All cuts happen side by side in one run of the shipped profile:
-seed 0 of `cut` gets SIGTERM twenty times, seed 1 is requeued, the node of seed 2 loses its power, and `timed` needs
-more than its time limit, while a job of an earlier Snakemake, itself killed, still trains it when its copy starts.
+seed 0 of `cut` gets SIGTERM twenty times, seed 1 is requeued, the node of seed 2 loses its power, and `timed` is slowed
+down until it needs more than its time limit, while a job of an earlier Snakemake, itself killed, still trains it when
+its copy starts.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -170,7 +172,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def trouble(found: Cluster, whole: subprocess.Popen[bytes], deadline: float) -> None:
     """Cut the runs as they go, until all is done."""
     last_cut = last_requeue = None
-    off = False
+    held_by = progress_of(found.place, HELD).get("job")
+    off, turns = False, itertools.count()
     while whole.poll() is None:
         assert time.monotonic() < deadline, f"not done: {found}\n{command('squeue')}"
         told = progress_of(found.place, RUNS[0])
@@ -195,6 +198,12 @@ def trouble(found: Cluster, whole: subprocess.Popen[bytes], deadline: float) -> 
         for run in (*RUNS[1:], *QUICK):  # the one that is cut most often takes longest
             with contextlib.suppress(ProcessLookupError, KeyError):
                 os.setpriority(os.PRIO_PROCESS, progress_of(found.place, run)["pid"], 10)
+        told = progress_of(found.place, HELD)
+        if (
+            held_by and told.get("job") == held_by
+        ):  # awake every fifth time: it still beats its lease, and hears its end
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(told["pid"], signal.SIGSTOP if next(turns) % 5 else signal.SIGCONT)
         time.sleep(0.3)
 
 
