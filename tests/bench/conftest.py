@@ -114,6 +114,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., A
 
     for module in ("steps", "machine", "startup", "parallel", "packed", "scale"):
         monkeypatch.setattr(f"priorbench.bench.{module}.isolated", isolated)
+    monkeypatch.setattr("priorbench.bench.scale_cells.limit_memory", lambda most: None)
     for module in ("parallel", "packed"):
         monkeypatch.setattr(f"priorbench.bench.{module}.together", together)
     yield isolated

@@ -10,8 +10,9 @@ import torch
 from priorbench.bench import machine
 from priorbench.bench.machine import rates, slug
 from priorbench.bench.options import Options
-from priorbench.bench.process import available_memory, isolated, peak_memory, resident_memory, together
+from priorbench.bench.process import isolated, together
 from priorbench.errors import PriorbenchError
+from priorbench.memory import available_memory, peak_memory, resident_memory
 from tests.bench.conftest import MACHINE
 
 SLEEP = 600.0  # s, of a process that nobody ends
@@ -76,7 +77,7 @@ def test_whatever_ends_it_is_one_line(function: str, arguments: dict, message: s
 def test_the_memory_of_a_process_is_its_own() -> None:
     held = bytearray(300 << 20)  # of this process, whose size a child's ru_maxrss would start from
     held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
-    code = "import json; from priorbench.bench.process import peak_memory; print(json.dumps(peak_memory()))"
+    code = "import json; from priorbench.memory import peak_memory; print(json.dumps(peak_memory()))"
     found = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     assert 0.005 < found < 0.2 < peak_memory()
 

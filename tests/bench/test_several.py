@@ -113,14 +113,15 @@ def test_a_size_that_would_not_fit_is_left_out(tmp_path, monkeypatch: pytest.Mon
         if function.endswith(":prepare"):
             return {"gns": {str(n): "" for n in arguments["atoms"]}}
         ran.append((function.split(":")[1], arguments["atoms"], arguments["batch_size"]))
-        edges = 10 * arguments["atoms"]
-        return result(edges, 0.5 + 1e-4 * edges if function.endswith("training") else 1.0)
+        edges, training = 10 * arguments["atoms"], function.endswith(":training")
+        too_large = training and arguments["atoms"] == 30000
+        return None if too_large else result(edges, 0.5 + 1e-4 * edges if training else 1.0)
 
     ran: list[tuple] = []
     monkeypatch.setattr(scale, "isolated", isolated)
     rows = scale.measure(Options(("gns",), atoms=(300, 3000, 30000)), MACHINE, tmp_path, Log())
     assert ran[:4] == [("inference", 300, 1), ("inference", 300, 100), ("inference", 3000, 10), ("inference", 30000, 1)]
-    assert ran[4:] == [("training", 300, 1), ("training", 300, 100), ("training", 3000, 10)]
+    assert ran[4:] == [("training", 300, 1), ("training", 300, 100), ("training", 3000, 10), ("training", 30000, 1)]
     assert rows[-1]["best_ns_per_atom"] is rows[-1]["matmul_units"] is None
     assert rows[-1]["extrapolated_memory_gb"] == pytest.approx(0.5 + 1e-4 * 300_000)
 

@@ -79,6 +79,33 @@ def test_single_precision_is_as_exact_as_plain_pytorch(spec, tmp_path):
     assert float((ours - theirs).abs().max()) < 1e-5 * float(theirs.abs().max()) + 1e-7
 
 
+@pytest.mark.parametrize("variant", [{}, {"edge_update": "doubling"}])
+@pytest.mark.parametrize("fitting", [0, 1, 3])
+def test_layers_that_memory_is_too_small_for_give_the_same_numbers(fitting, variant, tmp_path, monkeypatch):
+    store = make_store(make_frames(3, side=3), tmp_path, CUTOFF)
+    task, spec = (cls := load("task", "masking"))(cls.Options()), {"name": "g", "architecture": "gns", "cutoff": CUTOFF}
+    example, spec = corrupted(task, store, 3), {**spec, "layers": 3, "width": 13, **variant}
+    edges, allocated, empty = len(example.graph.senders), [], torch.Tensor.new_empty
+
+    def counted(tensor, *shape):
+        allocated[-1] += shape == (edges, 13)
+        return empty(tensor, *shape)
+
+    def measured():
+        allocated.append(0)
+        return results(network(spec).train(), task, example)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", counted)
+    ample = measured()
+    monkeypatch.setattr("priorbench.backbones.gns.room", lambda: (3 + 4 + 3 * fitting + 0.5) * edges * 13 * 4)
+    tight = measured()
+    assert allocated[0] - allocated[1] == 2 * 3 * (1 + 3 - fitting)  # of two forward passes, the encoder's too
+    for ours, theirs in zip(tight[:3], ample[:3], strict=True):
+        assert torch.equal(ours, theirs)
+    assert {n: g is None for n, g in tight[3].items()} == {n: g is None for n, g in ample[3].items()}
+    assert all(torch.equal(g, ample[3][n]) for n, g in tight[3].items() if g is not None)
+
+
 def test_same_numbers_at_every_repetition(tmp_path):
     spec = {"name": "e", "architecture": "egnn", "cutoff": CUTOFF, "layers": 2, "width": 16}
     store = make_store(make_frames(4, side=3), tmp_path, CUTOFF)

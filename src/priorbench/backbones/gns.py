@@ -16,6 +16,7 @@ from priorbench.backbones.layers import EdgeLinear, RadialBasis, envelope, mlp
 from priorbench.graph import Graph, edge_vectors, inverse_cells, sum_over_atoms, sum_over_neighbours
 from priorbench.kernels import gns as kernels
 from priorbench.kernels.library import usable
+from priorbench.kernels.room import room
 
 
 class GNSOptions(BackboneOptions):
@@ -51,10 +52,10 @@ class GNSBlock(nn.Module):
 class RowBlock(GNSBlock):
     """The block of rows: atoms, or edges without their atoms."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, K) → (R, F)."""
+    def forward(self, x: Tensor, keep: bool = True) -> Tensor:
+        """(R, K) → (R, F); ``keep`` as in :func:`priorbench.kernels.gns.edge_step`."""
         if usable(x):
-            return kernels.normed_mlp(x, *self.first.parameters(), *self.rest.parameters())
+            return kernels.normed_mlp(x, *self.first.parameters(), *self.rest.parameters(), keep=keep)
         out: Tensor = self.rest(self.first(x))
         return out
 
@@ -64,14 +65,19 @@ class EdgeBlock(GNSBlock):
 
     first: EdgeLinear
 
-    def forward(self, h: Tensor, e: Tensor, weights: Tensor | None, graph: Graph) -> tuple[Tensor, Tensor]:
-        """h (N, F), e (E, F), weights (E,) → weighted sum of messages at each atom (N, F), and e + messages (E, F)."""
+    def forward(
+        self, h: Tensor, e: Tensor, weights: Tensor | None, graph: Graph, updated: bool = True, keep: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """h (N, F), e (E, F), weights (E,) → weighted sum of messages at each atom (N, F), and e + messages (E, F).
+
+        ``updated`` and ``keep`` as in :func:`priorbench.kernels.gns.edge_step`.
+        """
         if usable(h) and not (weights is not None and weights.requires_grad):
-            table, weight = self.first.table(h), self.first.edge_weight
-            return kernels.edge_step(graph.order, table, e, weights, weight, *self.rest.parameters())
+            table, parameters = self.first.table(h), (self.first.edge_weight, *self.rest.parameters())
+            return kernels.edge_step(graph.order, table, e, weights, *parameters, updated=updated, keep=keep)
         messages = self.rest(self.first(h, e, graph))
         weighted = messages if weights is None else messages * weights[:, None]
-        return sum_over_neighbours(weighted, graph), e + messages
+        return sum_over_neighbours(weighted, graph), e + messages if updated else None
 
 
 class GNS(VectorBackbone):
@@ -116,13 +122,25 @@ class GNS(VectorBackbone):
         h = self._encode_atoms(graph)
         vectors = edge_vectors(graph)
         distances = vectors.norm(dim=1, keepdim=True)
-        e = self.edge_encoder(self._edge_features(vectors, distances))
+        kept = self._kept_layers(vectors)
+        e = self.edge_encoder(self._edge_features(vectors, distances), keep=kept > self.options.layers)
         weights = envelope(distances, self.options.cutoff).squeeze(1) if self.options.envelope else None
-        for edge_step, node_step in zip(self.edge_steps, self.node_steps, strict=True):
-            received, updated = edge_step(h, e, weights, graph)
+        for left, edge_step, node_step in zip(
+            reversed(range(self.options.layers)), self.edge_steps, self.node_steps, strict=True
+        ):
+            # What an edge is after the last layer, nothing reads.
+            updated = left > 0 and self.options.edge_update == "message"
+            received, new_e = edge_step(h, e, weights, graph, updated=updated, keep=left < kept)
             h = h + node_step(torch.cat([received, h], dim=1))
-            e = updated if self.options.edge_update == "message" else e + e
+            if left > 0:
+                e = e + e if new_e is None else new_e
         return h
+
+    def _kept_layers(self, vectors: Tensor) -> int:
+        """How many of the last layers have room for their hidden values until the backward pass, encoder included."""
+        edge_tensor = max(1, len(vectors)) * self.options.width * vectors.element_size()
+        latents = self.options.layers + 4  # of every layer, and what a backward pass works in
+        return int((room() / edge_tensor - latents) // kernels.HIDDEN)
 
     def _encode_atoms(self, graph: Graph) -> Tensor:
         h = self.element(graph.atomic_numbers)

@@ -19,11 +19,11 @@ from priorbench.backbones.base import Backbone
 from priorbench.bench.machine import synchronise
 from priorbench.bench.options import Cell
 from priorbench.bench.phases import Stopwatch, summarised, timed
-from priorbench.bench.process import peak_memory
 from priorbench.bench.suite import Row
 from priorbench.config import Training
 from priorbench.frames import Frames
 from priorbench.kernels.library import in_use
+from priorbench.memory import peak_memory
 from priorbench.neighbours import Neighbours, reaching
 from priorbench.tasks.base import Task
 from priorbench.training.flops import flops_per_structure

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from priorbench.errors import PriorbenchError
@@ -82,41 +81,6 @@ def main() -> None:
     except PriorbenchError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer))
-
-
-def peak_memory() -> float:
-    """Largest resident memory of this process so far, GB.
-
-    On Linux the kernel's ``ru_maxrss`` also counts what the parent held when it started this process; VmHWM does not.
-    """
-    try:
-        return _kilobytes("/proc/self/status", "VmHWM") * 1024 / 1e9
-    except (OSError, StopIteration):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
-def resident_memory() -> float:
-    """Memory of this process now, GB; where the system does not say, the largest so far."""
-    try:
-        return _kilobytes("/proc/self/status", "VmRSS") * 1024 / 1e9
-    except (OSError, StopIteration):
-        return peak_memory()
-
-
-def available_memory() -> float:
-    """Memory that a new process could take, GB; where the system does not say, all there is."""
-    try:
-        return _kilobytes("/proc/meminfo", "MemAvailable") * 1024 / 1e9
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-
-
-def _kilobytes(path: str, name: str) -> int:
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 @cache

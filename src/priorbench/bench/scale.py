@@ -1,8 +1,8 @@
 """The suite ``scale``: what an atom costs in structures of ever more atoms, everything else alike.
 
 Every point computes the same number of atoms, in structures of one size: inference as a validation does it, and a
-training step.  A batch is cut between structures only, so the memory of both grows with the largest structure.  What a
-size will need is extrapolated from the sizes before; where the machine has not got it, it is left out, and said.
+training step.  A batch is cut between structures only, so the memory of both grows with the largest structure.  A size
+that the machine has not got the memory for is left out, and said, with what it needs by the sizes before.
 """
 
 from dataclasses import asdict, replace
@@ -17,7 +17,6 @@ from priorbench.bench.suite import Drawing, Log, Row, Suite
 from priorbench.errors import PriorbenchError
 
 SIZES = (1536, 6144, 24576, 98304)
-SHARE = 0.85  # of the memory that is free, which a step may take
 
 
 def measure(options: Options, machine: Row, folder: Path, log: Log) -> list[Row]:
@@ -49,13 +48,12 @@ def _series(kind: str, cells: list[Cell], machine: Row, log: Log) -> list[Row]:
     last = _run(kind, replace(cells[0], batch_size=1, seconds=0.0))
     for cell in cells:
         needed = extrapolated(last, cell)
-        found = None
-        if needed <= SHARE * last["available_memory_gb"]:
-            try:
-                found = last = _run(kind, cell)
-            except PriorbenchError as error:
-                log.fail(f"scale {cell} {kind}", error)
-                break
+        try:
+            found = _run(kind, cell)
+        except PriorbenchError as error:
+            log.fail(f"scale {cell} {kind}", error)
+            break
+        last = found or last
         smallest = rows[0]["best_ns_per_atom"] if rows else (found or {}).get("best_ns_per_atom")
         rows.append({**_identity(kind, cell, needed), **_figures(found, smallest, machine)})
         text = f"{number(found['best_ns_per_atom'] / 1000)} µs an atom" if found else f"left out, needs {needed:.0f} GB"

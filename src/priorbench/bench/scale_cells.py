@@ -8,17 +8,21 @@ import torch
 from priorbench.bench.cells import Setting, own_step
 from priorbench.bench.options import Cell
 from priorbench.bench.phases import Stopwatch, summarised, timed
-from priorbench.bench.process import available_memory, peak_memory, resident_memory
 from priorbench.bench.suite import Row
+from priorbench.memory import available_memory, limit_memory, peak_memory, resident_memory
 from priorbench.tasks.base import Example
 from priorbench.training.process import prepare_torch
 from priorbench.training.step import EDGES_AT_ONCE, has_batch_statistics, parts_of
 
-LEAST = {"inference": 2, "training": 1}  # timed steps
+LEAST = {"inference": 2, "training": 3}  # timed steps; the heap settles within as many
+SHARE = 0.85  # of the memory that is free, which a step may take
 
 
-def inference(**arguments: Any) -> Row:
-    """Energies and forces of a batch, in the parts that a validation computes; takes a :class:`Cell`."""
+def inference(**arguments: Any) -> Row | None:
+    """Energies and forces of a batch, in the parts that a validation computes; takes a :class:`Cell`.
+
+    None where the memory is too small, here and below.
+    """
     cell, setting, example = _prepared(arguments)
     model, watch = setting.model.eval(), Stopwatch(cell.device)
 
@@ -31,7 +35,7 @@ def inference(**arguments: Any) -> Row:
     return _measured("inference", cell, step, watch, example, EDGES_AT_ONCE)
 
 
-def training(**arguments: Any) -> Row:
+def training(**arguments: Any) -> Row | None:
     """Training steps; takes a :class:`Cell`."""
     cell, setting, example = _prepared(arguments)
     watch = Stopwatch(cell.device)
@@ -52,9 +56,16 @@ def _prepared(arguments: dict[str, Any]) -> tuple[Cell, Setting, Example]:
 
 def _measured(
     kind: str, cell: Cell, step: Callable[[], None], watch: Stopwatch, example: Example, edges: int | None
-) -> Row:
+) -> Row | None:
     base, available = _memory_now(cell.device)
-    row = summarised(timed(step, watch, cell.seconds, LEAST[kind]), cell.batch_size)
+    if cell.device == "cpu":
+        limit_memory(base + SHARE * available)
+    try:
+        row = summarised(timed(step, watch, cell.seconds, LEAST[kind]), cell.batch_size)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+            return None
+        raise
     gpu = cell.device == "cuda"
     at_once = max(len(part.graph.senders) for part in parts_of(example, edges))
     return {

@@ -6,25 +6,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorbench.kernels.order import EdgeOrder, apply, contiguous, split
+from priorbench.kernels.order import BLOCK, EdgeOrder, apply, contiguous, split
+
+HIDDEN = 3  # tensors (E, F) that a step keeps for its backward pass
 
 
 def edge_step(
-    order: EdgeOrder, table: Tensor, e: Tensor, weights: Tensor | None, w1: Tensor, *rest: Tensor
-) -> tuple[Tensor, Tensor]:
+    order: EdgeOrder,
+    table: Tensor,
+    e: Tensor,
+    weights: Tensor | None,
+    w1: Tensor,
+    *rest: Tensor,
+    updated: bool = True,
+    keep: bool = True,
+) -> tuple[Tensor, Tensor | None]:
     """Messages from table (N, 2 F) and e (E, F): their sum at the receivers, weighted by (E,), and e + messages.
 
-    ``w1`` (F, F) acts on e; ``rest``: W2, b2, W3, b3, γ, β.  Differentiable once; not in the weights.
+    ``w1`` (F, F) acts on e; ``rest``: W2, b2, W3, b3, γ, β.  Where e + messages is not asked for as ``updated`` it is
+    None.  Without ``keep``, hidden values are computed a second time in the backward pass.  Differentiable once; not
+    in the weights.
     """
-    sums, new_e = apply(_EdgeStep, order, torch.is_grad_enabled(), table, e, weights, w1, None, *rest)
+    sums, new_e = apply(_EdgeStep, order, _kept(keep), updated, table, e, weights, w1, None, *rest)
     return sums, new_e
 
 
-def normed_mlp(x: Tensor, w1: Tensor, b1: Tensor, *rest: Tensor) -> Tensor:
-    """LayerNorm(MLP(x)) of rows x (R, K), (R, F); ``rest`` as above.  Differentiable once."""
-    rows, keep = EdgeOrder.rows(len(x), x.device), torch.is_grad_enabled()
-    out: Tensor = apply(_EdgeStep, rows, keep, None, x, None, w1, b1, *rest)[1]
+def normed_mlp(x: Tensor, w1: Tensor, b1: Tensor, *rest: Tensor, keep: bool = True) -> Tensor:
+    """LayerNorm(MLP(x)) of rows x (R, K), (R, F); ``rest`` and ``keep`` as above.  Differentiable once."""
+    rows = EdgeOrder.rows(len(x), x.device)
+    out: Tensor = apply(_EdgeStep, rows, _kept(keep), True, None, x, None, w1, b1, *rest)[1]
     return out
+
+
+def _kept(keep: bool) -> bool | None:
+    """Whether hidden values are kept for a backward pass; None where there will be none."""
+    return keep if torch.is_grad_enabled() else None
 
 
 class _EdgeStep(torch.autograd.Function):
@@ -34,43 +50,46 @@ class _EdgeStep(torch.autograd.Function):
     def forward(
         ctx: Any,
         order: EdgeOrder,
-        keep: bool,
+        keep: bool | None,
+        updated: bool,
         table: Tensor | None,
         e: Tensor,
         weights: Tensor | None,
         w1: Tensor,
         b1: Tensor | None,
         *rest: Tensor,
-    ) -> tuple[Tensor | None, Tensor]:
+    ) -> tuple[Tensor | None, Tensor | None]:
         width, edge_width = w1.shape
         e = e.contiguous()
-        kept = [e.new_empty(order.edges, width) if keep else None for _ in range(3)]
+        kept = [e.new_empty(order.edges, width) if keep else None for _ in range(HIDDEN)]
         scale = e.new_empty(order.edges) if keep else None
         sums = None if table is None else e.new_empty(order.atoms, width)
-        new_e = e.new_empty(order.edges, width)
+        new_e = e.new_empty(order.edges, width) if updated else None
         arguments = (table, b1, e, weights, w1, w1.stride(0), *rest, *kept, scale, sums, new_e)
-        order.call("gns_forward", width, edge_width, 3, 0, *arguments)
-        if keep:
+        order.call("gns_forward", width, edge_width, 3, BLOCK, *arguments)
+        ctx.set_materialize_grads(False)
+        if keep is not None:
             ctx.order, ctx.kept = order, (*kept, scale)
-            ctx.save_for_backward(e, weights, w1, b1, *rest)
+            ctx.save_for_backward(None if keep else table, e, weights, w1, b1, *rest)
         return sums, new_e
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g_sums: Tensor | None, g_new: Tensor | None) -> tuple[Any, ...]:
-        e, weights, w1, b1, w2, b2, w3, b3, gain, shift = ctx.saved_tensors
+        table, e, weights, w1, b1, w2, b2, w3, b3, gain, shift = ctx.saved_tensors
         order, kept, rows = ctx.order, ctx.kept, b1 is not None
         ctx.kept = None
         width, edge_width = w1.shape
         g_table = None if rows else e.new_empty(order.atoms, 2 * width)
-        g_e = torch.empty_like(e) if ctx.needs_input_grad[3] else None
+        g_e = torch.empty_like(e) if ctx.needs_input_grad[4] else None
         like = [w1, w2, w3, b2, b2, b3, gain, shift]
         grads = e.new_empty(sum(t.numel() for t in like))
+        again = kept[0] is None
         arguments = (
-            *(ctypes.c_int(rows), e, weights, w1, w1.stride(0), w2, w3, gain, *kept),
-            *(contiguous(g_sums), contiguous(g_new), g_table, g_e, grads),
+            *(ctypes.c_int(rows), ctypes.c_int(again), table, b1, e, weights, w1, w1.stride(0), w2, b2, w3, b3, gain),
+            *(*kept, contiguous(g_sums), contiguous(g_new), g_table, g_e, grads),
         )
-        extra = len(grads) + (0 if rows else order.atoms * width)
-        order.call("gns_backward", width, edge_width, 2, extra, *arguments)
+        buffers, extra = 5 if again else 2, len(grads) + (0 if rows else order.atoms * width) + BLOCK * again
+        order.call("gns_backward", width, edge_width, buffers, extra, *arguments)
         g1, g2, g3, d1, d2, d3, g_gain, g_shift = split(grads, like)
-        return None, None, g_table, g_e, None, g1, d1 if rows else None, g2, d2, g3, d3, g_gain, g_shift
+        return None, None, None, g_table, g_e, None, g1, d1 if rows else None, g2, d2, g3, d3, g_gain, g_shift

@@ -1,0 +1,13 @@
+"""How much memory hidden values may take until the backward pass; beyond it they are computed a second time."""
+
+from functools import cache
+
+from priorbench.memory import available_memory
+
+SHARE = 0.6  # of what is free; inputs, what atoms have and the heap's holes take as much again
+
+
+@cache
+def room() -> float:
+    """Bytes: a share of the memory that was free when this process first asked, as its own counts as taken later."""
+    return SHARE * 1e9 * available_memory()
