@@ -131,7 +131,7 @@ class GNS(VectorBackbone):
             # What an edge is after the last layer, nothing reads.
             updated = left > 0 and self.options.edge_update == "message"
             received, new_e = edge_step(h, e, weights, graph, updated=updated, keep=left < kept)
-            h = h + node_step(torch.cat([received, h], dim=1))
+            h = h + node_step(torch.cat([received, h], dim=1), keep=left < kept)
             if left > 0:
                 e = e + e if new_e is None else new_e
         return h

@@ -45,9 +45,9 @@ def tables(report: Report) -> list[Table]:
 
 
 def drawings(report: Report, name: str) -> list[tuple[str, Drawing]]:
-    """The figures of the report and how their files are called: that of ``steps`` as the report, ``name``."""
+    """The figures of the report and what their files are called: as it, and by their suite but for ``steps``."""
     return [
-        (name if suite == "steps" else f"{name}-{suite}", drawing)
+        (name if suite == "steps" or name.endswith(f"-{suite}") else f"{name}-{suite}", drawing)
         for suite, rows in report["suites"].items()
         if rows and (drawing := SUITES[suite].drawing)
     ]

@@ -40,7 +40,7 @@ def scale_figure(report: Report) -> Figure:
     figure = new_figure(width, height)
     space = {"left": LEFT / width, "right": 1 - RIGHT / width, "top": 1 - TOP / height, "bottom": BOTTOM / height}
     grid = figure.add_gridspec(1, max(len(kinds), 1), wspace=BETWEEN / PANEL, **space)
-    costs = [row["best_ns_per_atom"] for row in rows]
+    costs = [_cost(row) for row in rows]
     limits = min(costs) / 1.5, max(costs) * 1.5
     for column, kind in enumerate(kinds):
         axes = figure.add_subplot(grid[0, column])
@@ -48,7 +48,7 @@ def scale_figure(report: Report) -> Figure:
         axes.set_title(TITLES[kind], loc="left")
         _lines(axes, [row for row in rows if row["kind"] == kind])
         axes.set_xlabel("atoms of a structure")
-        axes.set_ylabel("" if column else "cost of an atom / ns")
+        axes.set_ylabel("" if column else "cost of an atom / µs")
         axes.tick_params(labelleft=column == 0)
     figure.text(0.08 / width, 0.07 / height, _caption(report, rows), color=GREY, fontsize=6.5, va="bottom")
     return figure
@@ -69,7 +69,7 @@ def _lines(axes: Axes, rows: list[Row]) -> None:
     ends: dict[str, tuple[float, float]] = {}
     for backbone, marker in zip(dict.fromkeys(row["backbone"] for row in rows), cycle(MARKERS), strict=False):
         own = [row for row in rows if row["backbone"] == backbone]
-        atoms, costs = [row["atoms"] for row in own], [row["best_ns_per_atom"] for row in own]
+        atoms, costs = [row["atoms"] for row in own], [_cost(row) for row in own]
         axes.fill_between(axes.get_xlim(), costs[0], costs[0] * FLAT, color=tint, alpha=BAND, lw=0, zorder=0)
         axes.plot(atoms, costs, marker=marker, ms=4, color=tint, lw=1.0, zorder=3)
         ends[backbone] = atoms[-1], math.log10(costs[-1])
@@ -78,6 +78,11 @@ def _lines(axes: Axes, rows: list[Row]) -> None:
     where: dict[str, Any] = {"textcoords": "offset points", "va": "center", "annotation_clip": False}
     for (backbone, (atoms_at_end, _)), height in zip(ends.items(), heights, strict=True):
         axes.annotate(backbone, (atoms_at_end, 10**height), (6, 0), fontsize=7, **where)
+
+
+def _cost(row: Row) -> float:
+    """Microseconds an atom."""
+    return float(row["best_ns_per_atom"]) / 1000
 
 
 def _caption(report: Report, rows: list[Row]) -> str:

@@ -18,7 +18,7 @@ def tables(rows: list[Row]) -> list[Table]:
     )
     header = ["backbone", "atoms", "edges/atom"]
     for kind in KINDS:
-        header += [f"{kind} ns/atom", "ratio", "GB"]
+        header += [f"{kind} µs/atom", "ratio", "GB"]
     lines = []
     for backbone, atoms in dict.fromkeys((row["backbone"], row["atoms"]) for row in rows):
         own = {row["kind"]: row for row in rows if (row["backbone"], row["atoms"]) == (backbone, atoms)}
@@ -33,4 +33,4 @@ def _figures(row: Row | None) -> list[str]:
         return [MISSING] * 3
     if row["best_ns_per_atom"] is None:
         return [MISSING, MISSING, f"({row['extrapolated_memory_gb']:.0f})"]
-    return [number(row["best_ns_per_atom"]), f"{row['ratio']:.2f}", number(row["peak_memory_gb"])]
+    return [number(row["best_ns_per_atom"] / 1000), f"{row['ratio']:.2f}", number(row["peak_memory_gb"])]

@@ -4,7 +4,7 @@ from functools import cache
 
 from priorbench.memory import available_memory
 
-SHARE = 0.6  # of what is free; inputs, what atoms have and the heap's holes take as much again
+SHARE = 0.65  # of what is free; what atoms have and the holes of the heap take some as well
 
 
 @cache
