@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from priorbench.kernels.order import EdgeOrder, apply, contiguous, split
+from priorbench.kernels.order import EdgeOrder, apply, contiguous, split, turned
 
 BUFFERS = 4  # blocks of workspace
 
@@ -72,7 +72,7 @@ class _EdgeLayer(torch.autograd.Function):
         moves, phi = (f.new_empty(order.atoms, 3), f.new_empty(order.edges)) if moving else (None, None)
         w1, w2, b2, w3, b3, w4 = _six(parameters)
         arguments = (table, f, weights, w1, w1.stride(0), w2, b2, w3, b3, w4, u, *hidden, phi, sums, moves)
-        order.call("egnn_forward", width, edge_width, BUFFERS, 0, *arguments)
+        order.call("egnn_forward", width, edge_width, BUFFERS, turned(width, edge_width), *arguments)
         ctx.order, ctx.weight_gradients = order, weight_gradients
         ctx.set_materialize_grads(False)
         if keep:
@@ -132,7 +132,8 @@ class _EdgeGradient(torch.autograd.Function):
             *map(contiguous, (g_moves, u_table, *u_rest)),
             *(gs, gm, cy, c_phi, c_w, c_u, c_sums, c_moves, flat),
         )
-        order.call("egnn_second", width, edge_width, BUFFERS, len(flat), *arguments)
+        extra = len(flat) + turned(width, edge_width)
+        order.call("egnn_second", width, edge_width, BUFFERS, extra, *arguments)
         flows = (c_sums if needs_sums else None, c_moves if needs_moves else None)
         return None, *flows, None, c_w, c_u, gs, gm, cy, c_phi, *_parameter_gradients(flat, parameters)
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorbench.kernels.order import EdgeOrder, apply, split
+from priorbench.kernels.order import EdgeOrder, apply, split, turned
 
 BUFFERS = 4  # blocks of workspace
 
@@ -40,7 +40,7 @@ class _FilterSum(torch.autograd.Function):
         kept = [f.new_empty(order.edges, width) for _ in range(2)] if keep else [None, None]
         sums = f.new_empty(order.atoms, width)
         arguments = (table, f, weights, source, *parameters, *kept, sums)
-        order.call("forcenet_forward", width, edge_width, BUFFERS, 0, *arguments)
+        order.call("forcenet_forward", width, edge_width, BUFFERS, turned(width, edge_width), *arguments)
         if keep:
             ctx.order, ctx.kept = order, kept
             ctx.save_for_backward(table, f, weights, source, *parameters)
@@ -60,7 +60,7 @@ class _FilterSum(torch.autograd.Function):
             *(table, f, weights, source, w1, w2, w3, *kept, g_sums.contiguous()),
             *(g_table, g_f, g_source, grads),
         )
-        extra = len(grads) + 2 * g_source.numel()
+        extra = len(grads) + 2 * g_source.numel() + w1.numel()
         order.call("forcenet_backward", *w1.shape, BUFFERS, extra, *arguments)
         g1, g2, g3, d2, d3 = split(grads, like)
         return None, None, g_table, g_f, None, g_source, g1, g2, d2, g3, d3

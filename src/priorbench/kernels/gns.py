@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorbench.kernels.order import BLOCK, EdgeOrder, apply, contiguous, split
+from priorbench.kernels.order import BLOCK, EdgeOrder, apply, contiguous, split, turned
 
 HIDDEN = 3  # tensors (E, F) that a step keeps for its backward pass
 
@@ -66,7 +66,7 @@ class _EdgeStep(torch.autograd.Function):
         sums = None if table is None else e.new_empty(order.atoms, width)
         new_e = e.new_empty(order.edges, width) if updated else None
         arguments = (table, b1, e, weights, w1, w1.stride(0), *rest, *kept, scale, sums, new_e)
-        order.call("gns_forward", width, edge_width, 3, BLOCK, *arguments)
+        order.call("gns_forward", width, edge_width, 3, BLOCK + turned(width, edge_width), *arguments)
         ctx.set_materialize_grads(False)
         if keep is not None:
             ctx.order, ctx.kept = order, (*kept, scale)
@@ -89,7 +89,7 @@ class _EdgeStep(torch.autograd.Function):
             *(ctypes.c_int(rows), ctypes.c_int(again), table, b1, e, weights, w1, w1.stride(0), w2, b2, w3, b3, gain),
             *(*kept, contiguous(g_sums), contiguous(g_new), g_table, g_e, grads),
         )
-        buffers, extra = 5 if again else 2, len(grads) + (0 if rows else order.atoms * width) + BLOCK * again
-        order.call("gns_backward", width, edge_width, buffers, extra, *arguments)
+        extra = len(grads) + (0 if rows else order.atoms * width) + again * (BLOCK + turned(width, edge_width))
+        order.call("gns_backward", width, edge_width, 5 if again else 2, extra, *arguments)
         g1, g2, g3, d1, d2, d3, g_gain, g_shift = split(grads, like)
         return None, None, None, g_table, g_e, None, g1, d1 if rows else None, g2, d2, g3, d3, g_gain, g_shift

@@ -62,6 +62,11 @@ class EdgeOrder:
         call(name, like.dtype, ctypes.byref(struct), width, edge_width, ctypes.c_int(threads), work, stride, *arguments)
 
 
+def turned(width: int, edge_width: int) -> int:
+    """How many numbers the transposed weights W1 (F, K), W2 and W3 (F, F) take of a thread's work."""
+    return width * edge_width + 2 * width**2
+
+
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """Call an autograd function."""
     return function.apply(*arguments)

@@ -9,18 +9,19 @@ void egnn_forward(const Order *o, integer F, integer K, int threads, real *work,
                   real *sums, real *moves) {
     PARALLEL {
         BEGIN
+        real *a = own, *b = own + BLOCK * F;
+        const Turned turn = turned_weights(F, K, w1, w1_stride, w2, w3, own + stride);
         zero(sums + first * F, (last - first) * F);
         if (w3) zero(moves + first * 3, (last - first) * 3);
         BLOCKS(start, n) {
-            real *a = own, *b = own + BLOCK * F;
             gather(o, start, n, F, table, 0, a);
-            times_transposed(n, F, K, f + start * K, w1, w1_stride, 1, a);
+            times(n, K, F, f + start * K, turn.w1, F, 1, a);
             ROWS(r, n) {
                 real *row = a + r * F;
                 if (x) keep(x + (start + r) * F, row, F);
                 EACH(k, F) row[k] = silu(row[k]);
             }
-            times_transposed(n, F, F, a, w2, F, 0, b);
+            times(n, F, F, a, turn.w2, F, 0, b);
             ROWS(r, n) {
                 const real weight = w ? w[start + r] : 1;
                 real *row = b + r * F, *sum = sums + o->receivers[start + r] * F;
@@ -32,7 +33,7 @@ void egnn_forward(const Order *o, integer F, integer K, int threads, real *work,
                 }
             }
             if (!w3) continue;
-            times_transposed(n, F, F, b, w3, F, 0, a);
+            times(n, F, F, b, turn.w3, F, 0, a);
             ROWS(r, n) {
                 real move = 0, *row = a + r * F;
                 EACH(k, F) row[k] += b3[k];
@@ -144,13 +145,14 @@ void egnn_second(const Order *o, integer F, integer K, int threads, real *work, 
         BEGIN
         real *a = own, *b = a + BLOCK * F, *c = b + BLOCK * F, *g1 = c + BLOCK * F, *g2 = g1 + F * K, *g3 = g2 + F * F;
         real *d4 = g3 + F * F + 2 * F;
+        const Turned turn = turned_weights(F, K, w1, w1_stride, w2, w3, own + stride);
         zero(g1, count);
         zero(c_sums + first * F, (last - first) * F);
         if (w3) zero(c_moves + first * 3, (last - first) * 3);
         BLOCKS(start, n) {
             const real *xs = x + start * F, *zs = z + start * F, *ys = y ? y + start * F : 0;
             gather(o, start, n, F, u_table, 0, a);
-            if (u_f) times_transposed(n, F, K, u_f + start * K, w1, w1_stride, 1, a);
+            if (u_f) times(n, K, F, u_f + start * K, turn.w1, F, 1, a);
             EACH(k, n * F) {
                 const real v = xs[k], t = sigmoid(v), slope = silu_slope(v, t), g = gs[start * F + k], u = a[k];
                 c[k] = g * slope;
@@ -158,7 +160,7 @@ void egnn_second(const Order *o, integer F, integer K, int threads, real *work, 
                 a[k] = u * slope;
             }
             if (u_f) add_outer(n, F, K, c, u_f + start * K, g1);
-            times_transposed(n, F, F, a, w2, F, 0, b);
+            times(n, F, F, a, turn.w2, F, 0, b);
             ROWS(r, n) {
                 const real weight = w ? w[start + r] : 1, uw = u_w ? u_w[start + r] : 0;
                 real *row = b + r * F, *sum = c_sums + o->receivers[start + r] * F, along = 0;
@@ -175,7 +177,7 @@ void egnn_second(const Order *o, integer F, integer K, int threads, real *work, 
             }
             add_outer(n, F, F, c, a, g2);
             if (!w3) continue;
-            times_transposed(n, F, F, b, w3, F, 0, a);
+            times(n, F, F, b, turn.w3, F, 0, a);
             ROWS(r, n) {
                 const integer i = o->receivers[start + r];
                 const real count = neighbours(o, i), *at = u + (start + r) * 3, *q = g_moves + i * 3;

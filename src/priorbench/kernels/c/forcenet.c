@@ -6,20 +6,21 @@ void forcenet_forward(const Order *o, integer F, integer K, int threads, real *w
                       const real *w3, const real *b3, real *z2, real *filters, real *sums) {
     PARALLEL {
         BEGIN
+        real *a = own, *b = own + BLOCK * F;
+        const Turned t = turned_weights(F, K, w1, K, w2, w3, own + stride);
         zero(sums + first * F, (last - first) * F);
         BLOCKS(start, n) {
-            real *a = own, *b = own + BLOCK * F;
             gather(o, start, n, F, table, 0, a);
-            times_transposed(n, F, K, f + start * K, w1, K, 1, a);
+            times(n, K, F, f + start * K, t.w1, F, 1, a);
             EACH(k, n * F) a[k] = silu(a[k]);
-            times_transposed(n, F, F, a, w2, F, 0, b);
+            times(n, F, F, a, t.w2, F, 0, b);
             ROWS(r, n) {
                 real *row = b + r * F;
                 EACH(k, F) row[k] += b2[k];
                 if (z2) keep(z2 + (start + r) * F, row, F);
                 EACH(k, F) row[k] = silu(row[k]);
             }
-            times_transposed(n, F, F, b, w3, F, 0, a);
+            times(n, F, F, b, t.w3, F, 0, a);
             ROWS(r, n) {
                 const real weight = w[start + r], *from = source + o->senders[start + r] * F;
                 real *row = a + r * F, *sum = sums + o->receivers[start + r] * F;
@@ -46,12 +47,13 @@ void forcenet_backward(const Order *o, integer F, integer K, int threads, real *
         real *a = own, *b = a + BLOCK * F, *c = b + BLOCK * F, *d = c + BLOCK * F, *g1 = d + BLOCK * F;
         real *g2 = g1 + F * K, *g3 = g2 + F * F, *d2 = g3 + F * F, *d3 = d2 + F, *sent = g1 + count;
         real *source_sent = sent + o->atoms * F;
+        const real *turned_w1 = turned(F, K, w1, K, own + stride - F * K);
         zero(g1, count + 2 * o->atoms * F);
         for (integer i = first; i < last; i++) zero(g_table + i * 2 * F, F);
         BLOCKS(start, n) {
             const real *x2 = z2 + start * F, *p = filters + start * F;
             gather(o, start, n, F, table, 0, d);
-            times_transposed(n, F, K, f + start * K, w1, K, 1, d);
+            times(n, K, F, f + start * K, turned_w1, F, 1, d);
             ROWS(r, n) {
                 const real weight = w[start + r], *from = source + o->senders[start + r] * F;
                 const real *sum = g_sums + o->receivers[start + r] * F;
