@@ -87,6 +87,15 @@ def test_memory_now_is_within_what_there_is() -> None:
     assert 0.1 < available_memory() < 1e5
 
 
+@pytest.mark.parametrize(("asked_for", "most"), [("100", 100 * 2**20 / 1e9), ("0", 1e5), ("all", 1e5)])
+def test_a_job_of_slurm_has_no_more_memory_than_it_asked_for(
+    asked_for: str, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = available_memory()
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", asked_for)
+    assert available_memory() == pytest.approx(min(free, most), rel=0.2)
+
+
 def test_processes_at_once_are_told_apart() -> None:
     answers = together("tests.bench.test_machine:own_rank", [{"factor": 10}, {"factor": 20}])
     assert [answer[0] for answer in answers] == [0, 20]

@@ -1,15 +1,19 @@
 """The suites parallel, packed and scale, as small as they get."""
 
+import sys
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from priorbench.bench import packed, parallel, scale
-from priorbench.bench.boxes import write_boxes
+from priorbench.bench.boxes import prepare, write_boxes
 from priorbench.bench.cells import Setting, as_trained, own
 from priorbench.bench.options import Cell, Options
+from priorbench.bench.process import isolated
 from priorbench.bench.suite import Log
 from priorbench.errors import PriorbenchError
+from priorbench.memory import resident_memory
 from tests.bench.conftest import MACHINE
 from tests.processes import together
 
@@ -124,6 +128,23 @@ def test_a_size_that_would_not_fit_is_left_out(tmp_path, monkeypatch: pytest.Mon
     assert ran[4:] == [("training", 300, 1), ("training", 300, 100), ("training", 3000, 10), ("training", 30000, 1)]
     assert rows[-1]["best_ns_per_atom"] is rows[-1]["matmul_units"] is None
     assert rows[-1]["extrapolated_memory_gb"] == pytest.approx(0.5 + 1e-4 * 300_000)
+
+
+def starved(**cell: Any) -> Any:
+    """A training cell of a machine that has 0.5 GB to spare; in a process of its own."""
+    from priorbench.bench import scale_cells
+
+    scale_cells._memory_now = lambda device: (resident_memory(), 0.5)
+    return scale_cells.training(**cell)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited there alone")
+@pytest.mark.parametrize(("atoms", "fits"), [(192, True), (3072, False)])
+def test_a_step_without_the_memory_it_needs_is_no_failure(atoms: int, fits: bool, tmp_path) -> None:
+    place = prepare(str(tmp_path), ["gns"], [atoms], 1)["gns"][str(atoms)]
+    cell = Cell("gns", "potential", atoms, 1, 1, "cpu", 0.0, place)
+    row = isolated("tests.bench.test_several:starved", **asdict(cell))
+    assert (row is not None) == fits
 
 
 @pytest.mark.parametrize(("whole", "needed"), [(False, 0.5 + 2 * 1.0), (True, 0.5 + 8 * 1.0)])
