@@ -108,8 +108,7 @@ def rows_ratio(rows: list[dict], row: dict) -> float:
 
 def result(edges: int, peak: float, whole: bool = False) -> dict[str, Any]:
     figures = {"ns_per_atom": 2e4, "best_ns_per_atom": 2e4, "steps": 1, "edges_per_atom": 10.0, "whole": whole}
-    memory = {"base_memory_gb": 0.5, "peak_memory_gb": peak, "available_memory_gb": 10.0}
-    return {**figures, **memory, "edges_at_once": edges}
+    return {**figures, "base_memory_gb": 0.5, "peak_memory_gb": peak, "edges_at_once": edges}
 
 
 def test_a_size_that_would_not_fit_is_left_out(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +144,15 @@ def test_a_step_without_the_memory_it_needs_is_no_failure(atoms: int, fits: bool
     cell = Cell("gns", "potential", atoms, 1, 1, "cpu", 0.0, place)
     row = isolated("tests.bench.test_several:starved", **asdict(cell))
     assert (row is not None) == fits
+
+
+def test_where_not_one_structure_fits_it_is_said(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {"gns": {"300": ""}}
+    monkeypatch.setattr(scale, "isolated", lambda function, **_: places if function.endswith(":prepare") else None)
+    log = Log()
+    assert scale.measure(Options(("gns",), atoms=(300,)), MACHINE, tmp_path, log) == []
+    message = "the memory is too small for one structure of 300 atoms"
+    assert log.failures == [f"scale gns {kind}: {message}" for kind in ("inference", "training")]
 
 
 @pytest.mark.parametrize(("whole", "needed"), [(False, 0.5 + 2 * 1.0), (True, 0.5 + 8 * 1.0)])

@@ -46,6 +46,8 @@ def _series(kind: str, cells: list[Cell], machine: Row, log: Log) -> list[Row]:
     """Rows of one backbone; a size that fails ends them."""
     rows: list[Row] = []
     last = _run(kind, replace(cells[0], batch_size=1, seconds=0.0))
+    if last is None:
+        raise PriorbenchError(f"the memory is too small for one structure of {cells[0].atoms} atoms")
     for cell in cells:
         needed = extrapolated(last, cell)
         try:
@@ -61,8 +63,9 @@ def _series(kind: str, cells: list[Cell], machine: Row, log: Log) -> list[Row]:
     return rows
 
 
-def _run(kind: str, cell: Cell) -> dict[str, Any]:
-    found: dict[str, Any] = isolated(f"priorbench.bench.scale_cells:{kind}", **asdict(cell))
+def _run(kind: str, cell: Cell) -> dict[str, Any] | None:
+    """What was measured; None where the memory was too small."""
+    found: dict[str, Any] | None = isolated(f"priorbench.bench.scale_cells:{kind}", **asdict(cell))
     return found
 
 

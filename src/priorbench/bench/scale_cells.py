@@ -77,7 +77,6 @@ def _measured(
         "whole": edges is None or gpu,
         "base_memory_gb": base,
         "peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9 if gpu else peak_memory(),
-        "available_memory_gb": base + available,
     }
 
 

@@ -14,7 +14,7 @@ def tables(rows: list[Row]) -> list[Table]:
     caption = (
         f"Cost of an atom by the atoms of a structure, {max(row['atoms'] for row in rows)} atoms a step at every size: "
         "best step, its ratio to that of the smallest structures, peak memory of the process.  Inference: energies and "
-        "forces; training: a finetuning step.  In brackets: not run, for that much memory would be needed."
+        "forces; training: a finetuning step.  In brackets: memory too small; what is needed, by the sizes before."
     )
     header = ["backbone", "atoms", "edges/atom"]
     for kind in KINDS:
