@@ -138,6 +138,8 @@ class GNS(VectorBackbone):
 
     def _kept_layers(self, vectors: Tensor) -> int:
         """How many of the last layers have room for their hidden values until the backward pass, encoder included."""
+        if not usable(vectors):  # plain PyTorch keeps all; an exported network has no number of edges to ask for
+            return self.options.layers + 1
         edge_tensor = max(1, len(vectors)) * self.options.width * vectors.element_size()
         latents = self.options.layers + 4  # of every layer, and what a backward pass works in
         return int((room() / edge_tensor - latents) // kernels.HIDDEN)
