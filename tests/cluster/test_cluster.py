@@ -199,9 +199,8 @@ def trouble(found: Cluster, whole: subprocess.Popen[bytes], deadline: float) -> 
             with contextlib.suppress(ProcessLookupError, KeyError):
                 os.setpriority(os.PRIO_PROCESS, progress_of(found.place, run)["pid"], 10)
         told = progress_of(found.place, HELD)
-        if (
-            held_by and told.get("job") == held_by
-        ):  # awake every fifth time: it still beats its lease, and hears its end
+        if held_by and told.get("job") == held_by:
+            # Awake every fifth time, to beat its lease and to hear its end.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(told["pid"], signal.SIGSTOP if next(turns) % 5 else signal.SIGCONT)
         time.sleep(0.3)

@@ -66,7 +66,7 @@ class EdgeBlock(GNSBlock):
     first: EdgeLinear
 
     def forward(
-        self, h: Tensor, e: Tensor, weights: Tensor | None, graph: Graph, updated: bool = True, keep: bool = True
+        self, h: Tensor, e: Tensor, weights: Tensor | None, graph: Graph, updated: bool, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
         """h (N, F), e (E, F), weights (E,) → weighted sum of messages at each atom (N, F), and e + messages (E, F).
 

@@ -18,8 +18,8 @@ def edge_step(
     weights: Tensor | None,
     w1: Tensor,
     *rest: Tensor,
-    updated: bool = True,
-    keep: bool = True,
+    updated: bool,
+    keep: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Messages from table (N, 2 F) and e (E, F): their sum at the receivers, weighted by (E,), and e + messages.
 
@@ -31,7 +31,7 @@ def edge_step(
     return sums, new_e
 
 
-def normed_mlp(x: Tensor, w1: Tensor, b1: Tensor, *rest: Tensor, keep: bool = True) -> Tensor:
+def normed_mlp(x: Tensor, w1: Tensor, b1: Tensor, *rest: Tensor, keep: bool) -> Tensor:
     """LayerNorm(MLP(x)) of rows x (R, K), (R, F); ``rest`` and ``keep`` as above.  Differentiable once."""
     rows = EdgeOrder.rows(len(x), x.device)
     out: Tensor = apply(_EdgeStep, rows, _kept(keep), True, None, x, None, w1, b1, *rest)[1]

@@ -36,7 +36,7 @@ void forcenet_forward(const Order *o, integer F, integer K, int threads, real *w
 }
 
 /* work: for each thread BLOCK F rows four times, then the gradients w1 (F, K), w2, w3 (F, F), b2, b3 (F), reduced into
- * `grads`, and twice N F for what goes to senders.  g_f may be null. */
+ * `grads`, twice N F for what goes to senders, and w1 turned.  g_f may be null. */
 void forcenet_backward(const Order *o, integer F, integer K, int threads, real *work, integer stride,
                        const real *table, const real *f, const real *w, const real *source, const real *w1,
                        const real *w2, const real *w3, const real *z2, const real *filters, const real *g_sums, real *g_table,
