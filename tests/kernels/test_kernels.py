@@ -13,6 +13,7 @@ import torch
 from priorbench.datasets.blocks import assemble, rectangular
 from priorbench.kernels import library
 from priorbench.kernels.geometry import geometry
+from priorbench.kernels.gns import edge_step
 from priorbench.kernels.order import BLOCK, EdgeOrder
 from priorbench.kernels.painn import messages
 from priorbench.registry import TASKS, load
@@ -97,13 +98,28 @@ def test_layers_that_memory_is_too_small_for_give_the_same_numbers(fitting, vari
 
     monkeypatch.setattr(torch.Tensor, "new_empty", counted)
     ample = measured()
-    monkeypatch.setattr("priorbench.backbones.gns.room", lambda: (3 + 4 + 3 * fitting + 0.5) * edges * 13 * 4)
+    monkeypatch.setattr("priorbench.backbones.gns.room", lambda: (3 + 3 + 3 * fitting + 0.5) * edges * 13 * 4)
     tight = measured()
     assert allocated[0] - allocated[1] == 2 * 3 * (1 + 3 - fitting)  # of two forward passes, the encoder's too
     for ours, theirs in zip(tight[:3], ample[:3], strict=True):
         assert torch.equal(ours, theirs)
     assert {n: g is None for n, g in tight[3].items()} == {n: g is None for n, g in ample[3].items()}
     assert all(torch.equal(g, ample[3][n]) for n, g in tight[3].items() if g is not None)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_gradient_is_overwritten_only_where_nobody_else_reads_it(alone, double):
+    generator = torch.Generator().manual_seed(0)
+    receivers, senders = torch.tensor([(i, j) for i in range(4) for j in range(4) if i != j]).T
+    shapes = [(4, 10), (12, 5), (5, 5), (5, 5), (5,), (5, 5), (5,), (5,), (5,)]
+    table, e, w1, *rest = (torch.rand(shape, generator=generator).sub_(0.5).requires_grad_() for shape in shapes)
+    order, given = EdgeOrder.of(senders, receivers, 4), torch.rand(12, 5, generator=generator)
+    expected = edge_step(order, table, e, None, w1, *rest, updated=True, keep=True, alone=False)[1]
+    (expected,) = torch.autograd.grad((expected * given).sum(), e)
+    new_e, before = edge_step(order, table, e, None, w1, *rest, updated=True, keep=True, alone=alone)[1], given.clone()
+    (found,) = torch.autograd.grad(new_e, e, given)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(given, before) is not alone
 
 
 def test_same_numbers_at_every_repetition(tmp_path):

@@ -74,7 +74,9 @@ class EdgeBlock(GNSBlock):
         """
         if usable(h) and not (weights is not None and weights.requires_grad):
             table, parameters = self.first.table(h), (self.first.edge_weight, *self.rest.parameters())
-            return kernels.edge_step(graph.order, table, e, weights, *parameters, updated=updated, keep=keep)
+            return kernels.edge_step(
+                graph.order, table, e, weights, *parameters, updated=updated, keep=keep, alone=True
+            )
         messages = self.rest(self.first(h, e, graph))
         weighted = messages if weights is None else messages * weights[:, None]
         return sum_over_neighbours(weighted, graph), e + messages if updated else None
@@ -141,7 +143,7 @@ class GNS(VectorBackbone):
         if not usable(vectors):  # plain PyTorch keeps all; an exported network has no number of edges to ask for
             return self.options.layers + 1
         edge_tensor = max(1, len(vectors)) * self.options.width * vectors.element_size()
-        latents = self.options.layers + 4  # of every layer, and what a backward pass works in
+        latents = self.options.layers + 3  # of every layer, and what a backward pass works in
         return int((room() / edge_tensor - latents) // kernels.HIDDEN)
 
     def _encode_atoms(self, graph: Graph) -> Tensor:

@@ -20,21 +20,23 @@ def edge_step(
     *rest: Tensor,
     updated: bool,
     keep: bool,
+    alone: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Messages from table (N, 2 F) and e (E, F): their sum at the receivers, weighted by (E,), and e + messages.
 
     ``w1`` (F, F) acts on e; ``rest``: W2, b2, W3, b3, γ, β.  Where e + messages is not asked for as ``updated`` it is
-    None.  Without ``keep``, hidden values are computed a second time in the backward pass.  Differentiable once; not
-    in the weights.
+    None.  Without ``keep``, hidden values are computed a second time in the backward pass.  ``alone``: e + messages is
+    read by one further edge step and by nothing else, so that the gradient that comes from there may be overwritten.
+    Differentiable once; not in the weights.
     """
-    sums, new_e = apply(_EdgeStep, order, _kept(keep), updated, table, e, weights, w1, None, *rest)
+    sums, new_e = apply(_EdgeStep, order, _kept(keep), updated, alone, table, e, weights, w1, None, *rest)
     return sums, new_e
 
 
 def normed_mlp(x: Tensor, w1: Tensor, b1: Tensor, *rest: Tensor, keep: bool) -> Tensor:
     """LayerNorm(MLP(x)) of rows x (R, K), (R, F); ``rest`` and ``keep`` as above.  Differentiable once."""
     rows = EdgeOrder.rows(len(x), x.device)
-    out: Tensor = apply(_EdgeStep, rows, _kept(keep), True, None, x, None, w1, b1, *rest)[1]
+    out: Tensor = apply(_EdgeStep, rows, _kept(keep), True, False, None, x, None, w1, b1, *rest)[1]
     return out
 
 
@@ -52,6 +54,7 @@ class _EdgeStep(torch.autograd.Function):
         order: EdgeOrder,
         keep: bool | None,
         updated: bool,
+        alone: bool,
         table: Tensor | None,
         e: Tensor,
         weights: Tensor | None,
@@ -69,7 +72,7 @@ class _EdgeStep(torch.autograd.Function):
         order.call("gns_forward", width, edge_width, 3, BLOCK + turned(width, edge_width), *arguments)
         ctx.set_materialize_grads(False)
         if keep is not None:
-            ctx.order, ctx.kept = order, (*kept, scale)
+            ctx.order, ctx.kept, ctx.alone = order, (*kept, scale), alone
             ctx.save_for_backward(None if keep else table, e, weights, w1, b1, *rest)
         return sums, new_e
 
@@ -81,15 +84,21 @@ class _EdgeStep(torch.autograd.Function):
         ctx.kept = None
         width, edge_width = w1.shape
         g_table = None if rows else e.new_empty(order.atoms, 2 * width)
-        g_e = torch.empty_like(e) if ctx.needs_input_grad[4] else None
+        g_sums, g_new = contiguous(g_sums), contiguous(g_new)
+        g_e = None
+        if ctx.needs_input_grad[5]:
+            if rows or g_new is None:
+                g_e = torch.empty_like(e)
+            else:  # what came by way of e + messages is added to
+                g_e = g_new = g_new if ctx.alone else g_new.clone()
         like = [w1, w2, w3, b2, b2, b3, gain, shift]
         grads = e.new_empty(sum(t.numel() for t in like))
         again = kept[0] is None
         arguments = (
-            *(ctypes.c_int(rows), ctypes.c_int(again), table, b1, e, weights, w1, w1.stride(0), w2, b2, w3, b3, gain),
-            *(*kept, contiguous(g_sums), contiguous(g_new), g_table, g_e, grads),
+            *(ctypes.c_int(again), table, b1, e, weights, w1, w1.stride(0), w2, b2, w3, b3, gain),
+            *(*kept, g_sums, g_new, g_table, g_e, grads),
         )
         extra = len(grads) + (0 if rows else order.atoms * width) + again * (BLOCK + turned(width, edge_width))
         order.call("gns_backward", width, edge_width, 5 if again else 2, extra, *arguments)
         g1, g2, g3, d1, d2, d3, g_gain, g_shift = split(grads, like)
-        return None, None, None, g_table, g_e, None, g1, d1 if rows else None, g2, d2, g3, d3, g_gain, g_shift
+        return None, None, None, None, g_table, g_e, None, g1, d1 if rows else None, g2, d2, g3, d3, g_gain, g_shift

@@ -71,9 +71,9 @@ void gns_forward(const Order *o, integer F, integer K, int threads, real *work, 
 /* With `again` the hidden values are not given but computed again, for which table, bias, b2 and b3 are needed.
  * work: for each thread BLOCK F rows twice (with `again` five times, and BLOCK), then the gradients w1 (F, K), w2, w3
  * (F, F), b1, b2, b3, gain, shift (F), which are reduced into `grads` in that order, with g_table N F for what goes to
- * senders, and with `again` the turned weights.  g_sums, g_new and g_e may be null. */
-void gns_backward(const Order *o, integer F, integer K, int threads, real *work, integer stride, int encoder,
-                  int again, const real *table, const real *bias, const real *e, const real *w, const real *w1, integer w1_stride,
+ * senders, and with `again` the turned weights.  g_sums, g_new and g_e may be null; a g_e that is g_new is added to. */
+void gns_backward(const Order *o, integer F, integer K, int threads, real *work, integer stride, int again,
+                  const real *table, const real *bias, const real *e, const real *w, const real *w1, integer w1_stride,
                   const real *w2, const real *b2, const real *w3, const real *b3, const real *gain, const real *z1,
                   const real *z2, const real *normed, const real *scale, const real *g_sums, const real *g_new,
                   real *g_table, real *g_e, real *grads) {
@@ -139,11 +139,7 @@ void gns_backward(const Order *o, integer F, integer K, int threads, real *work,
                 add_rows(o->senders + start, n, F, a, sent, F);
             }
             add_outer(n, F, K, a, e + start * K, g1);
-            if (!g_e) continue;
-            const real *old = encoder || !g_new ? 0 : g_new + start * K;
-            real *out = g_e + start * K;
-            times(n, F, K, a, w1, w1_stride, 0, old ? b : out);
-            if (old) EACH(k, n * K) out[k] = old[k] + b[k];
+            if (g_e) times(n, F, K, a, w1, w1_stride, g_e == g_new, g_e + start * K);
         }
 #pragma omp barrier
         if (g_table) reduce_rows(work + before_grads + count, stride, o->atoms, F, g_table + F, 2 * F);
