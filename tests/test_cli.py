@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from priorbench.cli import main
 
@@ -28,6 +31,30 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pyte
     assert message.count("\n") == 1
     assert message.startswith("priorbench split: ")
     assert str(file) in message
+
+
+def full() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+TOO_MUCH = {"cpu": lambda: torch.empty(2**50), "numpy": lambda: np.empty(2**50), "gpu": full}
+
+
+@pytest.mark.parametrize("asked", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_too_small_a_memory_is_one_line(
+    asked: Callable[[], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("priorbench.cli.check", lambda args: asked())
+    assert main(["check", "x.yaml"]) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.startswith("priorbench check: not enough memory (")
+
+
+def test_another_error_of_pytorch_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("priorbench.cli.check", lambda args: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        main(["check", "x.yaml"])
 
 
 def test_a_termination_removes_what_was_being_written(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from benchmarks.textbook.forcenet import ForceNet
 from benchmarks.textbook.gns import GNS
 from benchmarks.textbook.training import loss, optimiser
 from priorbench.backbones.base import Backbone
+from priorbench.errors import PriorbenchError
 
 __all__ = ["dataset", "from_example", "loader", "loss", "network", "optimiser"]
 
@@ -24,6 +25,9 @@ def network(backbone: Backbone) -> nn.Module:
     Its ``forward`` takes a :class:`~torch_geometric.data.Data` or a batch of them and returns energies (G,) and
     vectors (N, 3).
     """
-    copy: nn.Module = NETWORKS[type(backbone).__name__](backbone.options)
+    name = type(backbone).__name__
+    if name not in NETWORKS:
+        raise PriorbenchError(f"{name} has no textbook version; there is one of {', '.join(NETWORKS)}")
+    copy: nn.Module = NETWORKS[name](backbone.options)
     copy.load_state_dict(backbone.state_dict())
     return copy.to(next(backbone.parameters())).train()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from priorbench.errors import PriorbenchError
+from priorbench.errors import PriorbenchError, out_of_memory, reason
 from priorbench.io import explained, from_json
 from priorbench.potential.commands import potential_commands
 from priorbench.stop import TRY_AGAIN, Interrupted
@@ -467,6 +467,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return TRY_AGAIN
     except OSError as error:  # a full disk, a folder that cannot be written
         print(f"priorbench {args.command}: {explained(error)}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        mend = "take smaller batches (batch_size) or a machine with more"
+        print(f"priorbench {args.command}: not enough memory ({reason(error)}); {mend}", file=sys.stderr)
         return 1
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -9,6 +9,7 @@ from priorbench.bench.cells import Setting, own_step
 from priorbench.bench.options import Cell
 from priorbench.bench.phases import Stopwatch, summarised, timed
 from priorbench.bench.suite import Row
+from priorbench.errors import out_of_memory
 from priorbench.memory import available_memory, limit_memory, peak_memory, resident_memory
 from priorbench.tasks.base import Example
 from priorbench.training.process import prepare_torch
@@ -63,9 +64,9 @@ def _measured(
     try:
         row = summarised(timed(step, watch, cell.seconds, LEAST[kind]), cell.batch_size)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-            return None
-        raise
+        if not out_of_memory(error):
+            raise
+        return None
     gpu = cell.device == "cuda"
     at_once = max(len(part.graph.senders) for part in parts_of(example, edges))
     return {
