@@ -10,10 +10,9 @@ def reason(error: Exception, most: int = 200) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
-def out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: MemoryError | RuntimeError) -> bool:
     """Whether the memory of the computer or of a GPU was too small, which PyTorch tells by its message alone."""
-    told = "out of memory", "allocate memory"
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(t in str(error) for t in told))
+    return isinstance(error, MemoryError) or any(told in str(error) for told in ("out of memory", "allocate memory"))
 
 
 class PriorbenchError(Exception):
